@@ -1,0 +1,16 @@
+//! `rask-log-forwarder`: reads one service's Docker log, parses, enriches and ships it, and loses no line.
+//!
+//! `ARCHITECTURE.md` is the map of this crate.
+
+pub mod admin;
+pub mod app;
+pub mod buffer;
+pub mod cli;
+pub mod collector;
+pub mod config;
+pub mod limits;
+pub mod metrics;
+pub mod parser;
+pub mod position;
+pub mod sender;
+pub mod source;

@@ -1,0 +1,81 @@
+//! Every limit that input or time can push against, in one place, with their relations checked when the program is compiled.
+//!
+//! What a person may change is in `config`; the defaults of those keys stand here too, so that the relations cover them.
+
+use std::time::Duration;
+
+/// Bytes asked of one `read(2)`: fits in L2, so that the scan that follows reads warm memory.
+pub const READ_BYTES: usize = 64 << 10;
+
+/// Docker cuts a message into parts of this many bytes (moby `daemon/logger/copier.go`, `defaultBufSize`).
+pub const DOCKER_PART_BYTES: usize = 16 << 10;
+
+/// Longest line of the log *file* that is read as one line. A part of 16 KiB in which every byte is escaped as `\u00xx` is
+/// 96 KiB; labels in `attrs` come on top. Beyond it the line is garbage: it is cut here and the reader resynchronizes.
+pub const MAX_ENVELOPE_BYTES: usize = 256 << 10;
+
+/// Default of `MAX_LINE_BYTES`: the longest message, joined from parts.
+pub const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// Largest value that `MAX_LINE_BYTES` takes.
+pub const MAX_LINE_BYTES_BOUND: usize = 4 << 20;
+
+/// Default of `BUFFER_MAX_BYTES`: bytes of chunks waiting between collector and parser.
+pub const BUFFER_MAX_BYTES: usize = 1 << 20;
+
+/// Default of `BUFFER_CAPACITY`: lines waiting between collector and parser.
+pub const BUFFER_CAPACITY: usize = 100_000;
+
+/// Slots of the queue: chunks, however small. At 100,000 lines/s in chunks of one line this is 20 ms.
+pub const QUEUE_CHUNKS: usize = 2048;
+
+/// Default of `BATCH_SIZE`: records in one request.
+pub const BATCH_RECORDS: usize = 10_000;
+
+/// Bytes at which a batch is closed whatever its count. One record may exceed it: a batch holds at least one.
+pub const BATCH_BYTES: usize = 1 << 20;
+
+/// Disjoint ranges that one batch may cover. More than a few means held-back lines; then the batch is closed early,
+/// which keeps `x-rask-batch` short.
+pub const BATCH_RANGES: usize = 32;
+
+/// Disjoint ranges kept for one generation; beyond it the receiver's or our own state is not believable.
+pub const MAX_RANGES: usize = 4096;
+
+/// Bytes of an HTTP answer that are read; the rest is not needed to decide what to do.
+pub const ANSWER_BYTES: usize = 64 << 10;
+
+/// Bytes of `config.v2.json` that are read.
+pub const CONTAINER_CONFIG_BYTES: u64 = 4 << 20;
+
+/// Bytes of a generation that identify it (see `position::Generation`).
+pub const FINGERPRINT_BYTES: usize = 1024;
+
+/// First pause after a failed attempt; doubles, with full jitter, up to [`BACKOFF_MAX`].
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause between attempts. Short, because the person waiting for the logs has just repaired the receiver.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Pause after 401, 403 and 404: only a person can repair those.
+pub const BACKOFF_HELD: Duration = Duration::from_secs(30);
+/// Longest `Retry-After` that is honoured.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
+/// Positions acknowledged in memory reach the disk at least this often.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Size at which a spool segment is closed and the next begun.
+pub const SEGMENT_BYTES: u64 = 16 << 20;
+
+/// Default of `SHUTDOWN_TIMEOUT_MS`. Docker kills 10 s after SIGTERM.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
+
+const _: () = {
+    assert!(DOCKER_PART_BYTES * 6 < MAX_ENVELOPE_BYTES, "a part escaped throughout must fit in an envelope");
+    assert!(READ_BYTES <= MAX_ENVELOPE_BYTES);
+    assert!(MAX_LINE_BYTES <= MAX_LINE_BYTES_BOUND);
+    assert!(READ_BYTES * 2 <= BUFFER_MAX_BYTES, "the queue must hold more than one chunk");
+    assert!(MAX_ENVELOPE_BYTES <= BUFFER_MAX_BYTES, "the longest envelope must fit in the queue");
+    assert!(BATCH_BYTES as u64 * 4 <= SEGMENT_BYTES, "a segment must hold several batches");
+    assert!(BATCH_RECORDS <= BUFFER_CAPACITY);
+    assert!(SHUTDOWN_TIMEOUT.as_secs() < 10, "Docker kills 10 s after SIGTERM");
+};

@@ -1,0 +1,3 @@
+//! From records to acknowledged batches.
+pub mod batch;
+pub mod spool;

@@ -1,0 +1,52 @@
+//! Whose log it is: the container with what is known of it, and one generation of its log.
+//!
+//! No I/O, no clock, no tokio.
+
+use crate::position::Generation;
+use std::sync::Arc;
+
+/// What discovery found out about a container. Immutable: a container that changes its labels has been re-created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Name without the leading slash.
+    pub name: String,
+    /// `service_name` of the records: the Compose service, else the label `rask.service`, else the container's name.
+    pub service: String,
+    /// Label `rask.group`.
+    pub group: Option<String>,
+    /// Label `rask.format`, as written.
+    pub format: Option<String>,
+    /// Whether the container has a TTY: the API's stream is then unframed.
+    pub tty: bool,
+    /// Log driver, e.g. `json-file`.
+    pub log_driver: String,
+    /// Option `max-size` of the driver, as written; without it the log grows for ever.
+    pub max_size: Option<String>,
+}
+
+/// One generation of one container's log. Lines, positions and batches belong to exactly one source.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The container.
+    pub container: Arc<Container>,
+    /// Which of its log files, by content.
+    pub generation: Generation,
+}
+
+impl Source {
+    /// Key under which positions are kept.
+    pub fn key(&self) -> SourceKey {
+        SourceKey { container: self.container.id.clone(), generation: self.generation }
+    }
+}
+
+/// Identity of a source without what is known of its container.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceKey {
+    /// 64 hexadecimal digits.
+    pub container: String,
+    /// Which of its log files.
+    pub generation: Generation,
+}
