@@ -116,6 +116,21 @@ impl Ranges {
         range.start < range.end && self.0.get(at).is_some_and(|have| have.start < range.end)
     }
 
+    /// Appends to `out` the parts of `range` that are not in the set.
+    pub fn gaps_within(&self, range: Range, out: &mut Vec<Range>) {
+        let mut start = range.start;
+        let from = self.0.partition_point(|have| have.end <= range.start);
+        for have in self.0[from..].iter().take_while(|have| have.start < range.end) {
+            if start < have.start {
+                out.push(Range::new(start, have.start));
+            }
+            start = have.end;
+        }
+        if start < range.end {
+            out.push(Range::new(start, range.end));
+        }
+    }
+
     /// First offset not in the set: where reading starts again.
     pub fn low_water(&self) -> u64 {
         match self.0.first() {
@@ -183,11 +198,11 @@ impl std::str::FromStr for Ranges {
     }
 }
 
-/// For each record of a batch, in order, the ranges of the source that it was made from: so that a batch can be split, or
-/// cut after a 409, long after its source is gone. About three bytes a record.
+/// For each record of a batch, in order, how many lines it was made from and where they stand in the source: so that a batch
+/// can be split, or cut after a 409, long after its source is gone. About four bytes a record.
 ///
-/// Encoding (also in the spool, `docs/spool-format.md`): for each record `varint(n)` (n ≥ 1 ranges), then for each range
-/// `zigzag-varint(start − previous end)` and `varint(length)`, where the previous end begins at 0 and runs on over all
+/// Encoding (also in the spool, `docs/spool-format.md`): for each record `varint(lines)`, `varint(n ranges)`, then for each
+/// range `zigzag-varint(start − previous end)` and `varint(length)`, where the previous end begins at 0 and runs on over all
 /// records. Varints are LEB128.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cover {
@@ -197,8 +212,9 @@ pub struct Cover {
 }
 
 impl Cover {
-    /// Adds a record made from `ranges`.
-    pub fn push(&mut self, ranges: &[Range]) {
+    /// Adds a record made from `lines` lines that stand at `ranges`.
+    pub fn push(&mut self, lines: u32, ranges: &[Range]) {
+        put_varint(&mut self.bytes, u64::from(lines));
         put_varint(&mut self.bytes, ranges.len() as u64);
         for range in ranges {
             let step = range.start.wrapping_sub(self.last_end) as i64;
@@ -267,11 +283,12 @@ pub struct CoverIter<'a> {
 }
 
 impl CoverIter<'_> {
-    /// Replaces the content of `ranges` with the next record's; `None` behind the last record, or where the bytes are damaged.
-    pub fn next_into(&mut self, ranges: &mut Vec<Range>) -> Option<()> {
+    /// Replaces the content of `ranges` with the next record's and returns its number of lines; `None` behind the last record,
+    /// or where the bytes are damaged.
+    pub fn next_into(&mut self, ranges: &mut Vec<Range>) -> Option<u32> {
         ranges.clear();
-        let count = take_varint(&mut self.bytes)?;
-        for _ in 0..count {
+        let lines = u32::try_from(take_varint(&mut self.bytes)?).ok()?;
+        for _ in 0..take_varint(&mut self.bytes)? {
             let step = take_varint(&mut self.bytes)?;
             let step = (step >> 1) as i64 ^ -((step & 1) as i64);
             let start = self.last_end.wrapping_add(step as u64);
@@ -279,7 +296,7 @@ impl CoverIter<'_> {
             ranges.push(Range { start, end });
             self.last_end = end;
         }
-        Some(())
+        Some(lines)
     }
 }
 
@@ -304,4 +321,74 @@ pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const SPAN: u64 = 40;
+
+    fn some_ranges() -> impl Strategy<Value = Vec<Range>> {
+        prop::collection::vec((0..SPAN, 0..8u64).prop_map(|(start, len)| Range::new(start, start + len)), 0..12)
+    }
+
+    fn offsets(ranges: &[Range]) -> BTreeSet<u64> {
+        ranges.iter().flat_map(|range| range.start..range.end).collect()
+    }
+
+    proptest! {
+        /// The naive twin: a set of single offsets.
+        #[test]
+        fn ranges_are_sets_of_offsets(ranges in some_ranges(), probe in (0..SPAN, 0..8u64)) {
+            let (set, naive): (Ranges, _) = (ranges.iter().copied().collect(), offsets(&ranges));
+            let probe = Range::new(probe.0, probe.0 + probe.1);
+            prop_assert_eq!(&offsets(set.as_slice()), &naive);
+            prop_assert!(set.as_slice().windows(2).all(|pair| pair[0].end < pair[1].start), "sorted, not adjacent");
+            prop_assert_eq!(set.covers(probe), (probe.start..probe.end).all(|offset| naive.contains(&offset)));
+            prop_assert_eq!(set.touches(probe), (probe.start..probe.end).any(|offset| naive.contains(&offset)));
+            prop_assert_eq!(set.low_water(), (0..).find(|offset| !naive.contains(offset)).unwrap_or(0));
+            let mut gaps = Vec::new();
+            set.gaps_within(probe, &mut gaps);
+            let missing: BTreeSet<_> = (probe.start..probe.end).filter(|offset| !naive.contains(offset)).collect();
+            prop_assert_eq!(offsets(&gaps), missing);
+            prop_assert_eq!(set.to_string().parse::<Ranges>(), Ok(set));
+        }
+
+        #[test]
+        fn covers_read_back(records in prop::collection::vec((1..4u32, some_ranges()), 0..20)) {
+            let mut cover = Cover::default();
+            for (lines, ranges) in &records {
+                cover.push(*lines, ranges);
+            }
+            let back = Cover::from_bytes(cover.as_bytes(), records.len()).expect("just written");
+            prop_assert_eq!(&back, &cover);
+            let (mut iter, mut scratch) = (back.iter(), Vec::new());
+            for (lines, ranges) in &records {
+                prop_assert_eq!(iter.next_into(&mut scratch), Some(*lines));
+                prop_assert_eq!(&scratch, ranges);
+            }
+            prop_assert_eq!(iter.next_into(&mut scratch), None);
+        }
+
+        #[test]
+        fn damaged_covers_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..40), records in 0..10usize) {
+            if let Some(cover) = Cover::from_bytes(&bytes, records) {
+                prop_assert_eq!(cover.as_bytes(), bytes.as_slice());
+            }
+        }
+    }
+
+    #[test]
+    fn a_generation_is_known_once_its_first_line_is() {
+        assert_eq!(Generation::of_head(b"{\"log\":\"half"), None);
+        let whole = Generation::of_head(b"{}\nmore");
+        assert_eq!(whole, Generation::of_head(b"{}\n"));
+        assert_ne!(whole, Generation::of_head(b"{ }\n"));
+        let long = [b'x'; crate::limits::FINGERPRINT_BYTES + 9];
+        assert_eq!(Generation::of_head(&long), Generation::of_head(&long[..crate::limits::FINGERPRINT_BYTES]));
+        assert_eq!(Generation(0xab).to_string(), "00000000000000ab");
+    }
 }

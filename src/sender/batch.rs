@@ -1,8 +1,13 @@
 //! A closed batch: what one request carries. Immutable from here on, so that a retried batch is byte-identical.
+//!
+//! A batch can be taken apart (after a 413, a 400 or a 409) long after its source is gone: its cover says of each record
+//! where it came from, and the newlines of its body say where each record stands. No I/O, no clock.
 
-use crate::position::Cover;
+use crate::parser::Records;
+use crate::position::{Cover, Range, Ranges};
 use crate::source::SourceKey;
 use bytes::Bytes;
+use std::fmt::Write as _;
 
 /// Records of one source, closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +25,158 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Closes `records`; `oldest_ms` is when the oldest was read, in milliseconds since the Unix epoch.
+    pub fn close(records: Records, oldest_ms: u64) -> Self {
+        let Records { source, body, cover, lines, .. } = records;
+        Self { key: source.key(), body: Bytes::from(body), cover, lines, oldest_ms }
+    }
+
     /// Number of records.
     pub fn records(&self) -> usize {
         self.cover.len()
+    }
+
+    /// Value of `x-rask-batch` (`docs/wire-format.md`).
+    pub fn header(&self) -> String {
+        let mut text = String::with_capacity(160);
+        let _ = write!(
+            text,
+            "v=1;container={};generation={};cover={}",
+            self.key.container,
+            self.key.generation,
+            self.cover.ranges()
+        );
+        text
+    }
+
+    /// Two halves, by number of records; `None` when there is only one record.
+    pub fn split(&self) -> Option<(Self, Self)> {
+        let middle = self.records() / 2;
+        if middle == 0 {
+            return None;
+        }
+        let mut halves = [Part::default(), Part::default()];
+        self.each(|i, record, lines, ranges| halves[usize::from(i >= middle)].push(record, lines, ranges));
+        let [first, second] = halves.map(|part| part.into_batch(self));
+        Some((first, second))
+    }
+
+    /// What is left when the receiver already holds `committed`: records whose every range is in it are left out, and of the
+    /// others only the uncommitted ranges are claimed. `None` when nothing is left.
+    pub fn without(&self, committed: &Ranges) -> Option<Self> {
+        let mut rest = Part::default();
+        let mut open = Vec::new();
+        self.each(|_, record, lines, ranges| {
+            open.clear();
+            for range in ranges {
+                committed.gaps_within(*range, &mut open);
+            }
+            if !open.is_empty() {
+                rest.push(record, lines, &open);
+            }
+        });
+        (!rest.cover.is_empty()).then(|| rest.into_batch(self))
+    }
+
+    /// Calls `visit` with each record's number, bytes (newline included), lines and ranges.
+    fn each(&self, mut visit: impl FnMut(usize, &[u8], u32, &[Range])) {
+        let (mut iter, mut ranges, mut start) = (self.cover.iter(), Vec::new(), 0);
+        for (i, newline) in memchr::memchr_iter(b'\n', &self.body).enumerate() {
+            let Some(lines) = iter.next_into(&mut ranges) else { return };
+            visit(i, &self.body[start..=newline], lines, &ranges);
+            start = newline + 1;
+        }
+    }
+}
+
+/// A part of a batch, being put together.
+#[derive(Default)]
+struct Part {
+    body: Vec<u8>,
+    cover: Cover,
+    lines: u32,
+}
+
+impl Part {
+    fn push(&mut self, record: &[u8], lines: u32, ranges: &[Range]) {
+        self.body.extend_from_slice(record);
+        self.cover.push(lines, ranges);
+        self.lines += lines;
+    }
+
+    fn into_batch(self, of: &Batch) -> Batch {
+        Batch {
+            key: of.key.clone(),
+            body: self.body.into(),
+            cover: self.cover,
+            lines: self.lines,
+            oldest_ms: of.oldest_ms,
+        }
+    }
+}
+
+/// A UUID (version 8) made from the text of `x-rask-batch`, for receivers that know only `x-batch-id`.
+pub fn batch_id(header: &str) -> String {
+    let hash = |seed: u64| {
+        header.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(5))
+    };
+    let (high, low) = (hash(0xcbf2_9ce4_8422_2325), hash(0x9e37_79b9_7f4a_7c15));
+    format!(
+        "{:08x}-{:04x}-8{:03x}-{:04x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xffff,
+        high & 0xfff,
+        0x8000 | (low >> 48) & 0x3fff,
+        low & 0xffff_ffff_ffff
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Generation;
+
+    fn batch(records: &[(&str, u32, &[(u64, u64)])]) -> Batch {
+        let key = SourceKey { container: "c".repeat(64), generation: Generation(7) };
+        let whole = Batch { key, body: Bytes::new(), cover: Cover::default(), lines: 0, oldest_ms: 5 };
+        let mut part = Part::default();
+        for (text, lines, ranges) in records {
+            let ranges: Vec<_> = ranges.iter().map(|(start, end)| Range::new(*start, *end)).collect();
+            part.push(format!("{text}\n").as_bytes(), *lines, &ranges);
+        }
+        part.into_batch(&whole)
+    }
+
+    #[test]
+    fn halves_hold_every_record_once_with_its_ranges() {
+        let whole = batch(&[("a", 1, &[(0, 10)]), ("b", 2, &[(10, 20), (30, 40)]), ("c", 1, &[(20, 30)])]);
+        let (first, second) = whole.split().expect("three records");
+        assert_eq!(first, batch(&[("a", 1, &[(0, 10)])]));
+        assert_eq!(second, batch(&[("b", 2, &[(10, 20), (30, 40)]), ("c", 1, &[(20, 30)])]));
+        assert_eq!(first.split(), None);
+        assert_eq!(whole.header(), format!("v=1;container={};generation=0000000000000007;cover=0-40", "c".repeat(64)));
+    }
+
+    #[test]
+    fn a_cut_leaves_out_what_is_committed() {
+        let whole = batch(&[("a", 1, &[(0, 10)]), ("b", 2, &[(10, 20), (30, 40)]), ("c", 1, &[(20, 30)])]);
+        let committed = |text: &str| text.parse::<Ranges>().expect("valid");
+        assert_eq!(whole.without(&committed("")), Some(whole.clone()));
+        assert_eq!(whole.without(&committed("0-10,20-30")), Some(batch(&[("b", 2, &[(10, 20), (30, 40)])])),);
+        assert_eq!(
+            whole.without(&committed("0-20")),
+            Some(batch(&[("b", 2, &[(30, 40)]), ("c", 1, &[(20, 30)])])),
+            "a record that is committed in part claims only the rest"
+        );
+        assert_eq!(whole.without(&committed("0-50")), None);
+    }
+
+    #[test]
+    fn ids_are_uuids_and_differ() {
+        let (one, two) = (batch_id("v=1;cover=0-10"), batch_id("v=1;cover=0-11"));
+        assert_ne!(one, two);
+        assert_eq!(one.len(), 36);
+        assert_eq!(one.as_bytes()[14], b'8');
+        assert!(matches!(one.as_bytes()[19], b'8'..=b'b'));
     }
 }
