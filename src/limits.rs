@@ -48,6 +48,24 @@ pub const ANSWER_BYTES: usize = 64 << 10;
 /// Bytes of `config.v2.json` that are read.
 pub const CONTAINER_CONFIG_BYTES: u64 = 4 << 20;
 
+/// Bytes of `CONFIG_FILE` and of `RASK_CONFIG` that are read.
+pub const CONFIG_FILE_BYTES: usize = 1 << 20;
+
+/// Bytes of a file that holds a secret, such as `RASK_TOKEN_FILE`.
+pub const SECRET_BYTES: usize = 8 << 10;
+
+/// Requests that the admin endpoint serves at the same time, on its port and on its socket each.
+pub const ADMIN_CONNECTIONS: usize = 64;
+/// Longest life of a connection to the admin endpoint, from accept to close: one request, one answer.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time until its request is complete.
+pub const ADMIN_HEADER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes of a request to it that are buffered.
+pub const ADMIN_REQUEST_BYTES: usize = 8 << 10;
+
+/// Time without a heartbeat, while lines are pending, after which `/healthz` calls the pipeline stuck.
+pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+
 /// Bytes of a generation that identify it (see `position::Generation`).
 pub const FINGERPRINT_BYTES: usize = 1024;
 

@@ -164,3 +164,80 @@ impl Receiver {
         (self.shared.lines.load(Ordering::Acquire), self.shared.bytes.load(Ordering::Acquire))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Chunk, Offsets};
+    use super::*;
+    use crate::position::Generation;
+    use crate::source::{Container, Source};
+    use std::time::Instant;
+
+    fn chunk(lines: u32, bytes: usize, number: u64) -> Item {
+        let container = Container {
+            id: "c".into(),
+            name: "n".into(),
+            service: "s".into(),
+            group: None,
+            format: None,
+            tty: false,
+            log_driver: "json-file".into(),
+            max_size: None,
+        };
+        Item::Chunk(Chunk {
+            source: Arc::new(Source { container: Arc::new(container), generation: Generation(1) }),
+            data: vec![b'\n'; bytes].into(),
+            offsets: Offsets::File(number),
+            lines,
+            read_at: Instant::now(),
+        })
+    }
+
+    fn number(item: Option<Item>) -> Option<u64> {
+        match item {
+            Some(Item::Chunk(Chunk { offsets: Offsets::File(number), .. })) => Some(number),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn both_bounds_hold_and_an_oversized_item_passes_alone() {
+        let (sender, mut receiver) = queue(10, 100);
+        assert!(sender.try_send(chunk(50, 500, 0)).is_ok(), "an empty queue takes anything");
+        assert!(sender.try_send(chunk(1, 1, 1)).is_err());
+        assert_eq!(number(receiver.try_recv()), Some(0));
+        assert!(sender.try_send(chunk(6, 10, 2)).is_ok());
+        assert!(sender.try_send(chunk(5, 10, 3)).is_err(), "eleven lines");
+        assert!(sender.try_send(chunk(1, 91, 4)).is_err(), "a hundred and one bytes");
+        assert_eq!(receiver.depth(), (6, 10), "what was refused is not counted");
+        assert!(sender.try_send(chunk(4, 90, 5)).is_ok());
+        assert_eq!((number(receiver.try_recv()), number(receiver.try_recv())), (Some(2), Some(5)));
+        assert_eq!(receiver.depth(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn waiting_senders_lose_nothing_and_the_end_is_seen() {
+        let (sender, mut receiver) = queue(4, 1000);
+        let writers: Vec<_> = (0..3u64)
+            .map(|writer| {
+                let sender = sender.clone();
+                tokio::spawn(async move {
+                    for i in 0..500 {
+                        sender.send(chunk(1 + (i % 3) as u32, 10, writer * 1000 + i)).await;
+                    }
+                })
+            })
+            .collect();
+        drop(sender);
+        let mut seen = vec![Vec::new(); 3];
+        while let Some(item) = receiver.recv().await {
+            assert!(receiver.depth().0 <= 4);
+            let number = number(Some(item)).expect("a chunk");
+            seen[(number / 1000) as usize].push(number % 1000);
+        }
+        for writer in writers {
+            writer.await.expect("no panic");
+        }
+        assert!(seen.iter().all(|numbers| *numbers == (0..500).collect::<Vec<_>>()), "each sender's order is kept");
+    }
+}

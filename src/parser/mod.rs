@@ -1,40 +1,440 @@
 //! From chunks of Docker's log to NDJSON records.
-pub mod formats;
+//!
+//! ```text
+//! Chunk ─▶ envelope ─▶ unescape ─▶ join ─▶ universal ─▶ formats ─▶ encode ─▶ Records
+//!          log, stream,  text       parts   which one    draft,     one line
+//!          time                                           fields     of NDJSON
+//! ```
+//!
+//! Invariants
+//! - Parsing never fails. What is not understood is sent as it is, with the reason, and counted.
+//! - Every line of a chunk is in exactly one of: the cover of a record (and in `Records::lines`), held by a join
+//!   ([`Parser::held_lines`]), or blank, which is counted as dropped and whose range goes into the next record's cover.
+//! - Text is valid UTF-8 from the envelope on, so records are.
+//! - The steady state allocates nothing: a line's memory is the parser's, and kept.
+//!
+//! It does no I/O and knows no tokio. The present is asked for only where Docker's time of a line is missing.
 
-use crate::position::Cover;
+mod ansi;
+#[doc(hidden)]
+pub mod bench_support;
+mod encode;
+mod envelope;
+mod fields;
+pub mod formats;
+mod join;
+mod json;
+mod level;
+mod records;
+mod scan;
+mod simd;
+#[cfg(test)]
+mod tests;
+mod time;
+mod unescape;
+mod universal;
+
+pub use level::Level;
+pub use records::{Bounds, Progress, Records};
+
+use crate::buffer::{Chunk, Gap, Offsets};
+use crate::metrics::Metrics;
+use crate::position::{Range, Ranges};
 use crate::source::Source;
+use bytes::Buf;
+use encode::{Draft, Str};
+use envelope::{Entry, Line, Stream};
+use formats::{Format, Scratch};
+use join::Held;
+use prometheus::IntCounter;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
+use time::{Clock, Stamp};
 
-/// NDJSON records of one source, being filled. Owned by the caller; the parser appends.
+/// What a person can set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `RASK_FORMAT`; `None` is automatic.
+    pub format: Option<Format>,
+    /// `SERVICE_PARSER_MAPPINGS`: service name to format. Goes before everything else.
+    pub mappings: Vec<(String, Format)>,
+    /// `MAX_LINE_BYTES`: longest message in bytes of text.
+    pub max_line_bytes: usize,
+}
+
+/// Turns lines into records, keeping what has to be kept from one line of a source to the next.
 #[derive(Debug)]
-pub struct Records {
-    /// Whose records; a `Records` never mixes sources.
-    pub source: Arc<Source>,
-    /// The records, each ending in `\n`.
-    pub body: Vec<u8>,
-    /// For each record the lines it was made from.
-    pub cover: Cover,
-    /// Lines of the log file that went into the records.
-    pub lines: u32,
-    /// When the oldest of them was read.
-    pub oldest: Option<Instant>,
+pub struct Parser {
+    settings: Settings,
+    sources: Vec<State>,
+    work: Work,
+    /// Containers whose label was complained of.
+    warned: HashSet<String>,
 }
 
-/// When a `Records` is full.
+/// What is kept of a source.
+#[derive(Debug)]
+struct State {
+    source: Arc<Source>,
+    /// Members that are the same in all its records.
+    identity: Vec<u8>,
+    explicit: Option<Format>,
+    clock: Clock,
+    /// Ranges of blank lines, for the cover of the next record.
+    silent: Ranges,
+    streams: [StreamState; 2],
+}
+
+/// What is kept of one of the two streams.
+#[derive(Debug, Default)]
+struct StreamState {
+    sticky: Option<Format>,
+    held: Option<Held>,
+}
+
+/// Memory and counters that all sources share.
+#[derive(Debug)]
+struct Work {
+    max_line_bytes: usize,
+    text: unescape::Buffer,
+    scratch: Scratch,
+    counts: Counts,
+}
+
+/// Where a message comes from.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Records.
-    pub records: usize,
-    /// Bytes of `body`.
-    pub bytes: usize,
+struct Origin<'a> {
+    ranges: &'a [Range],
+    lines: u32,
+    time: &'a Stamp,
+    stream: Stream,
+    read_at: Instant,
 }
 
-/// Whether a chunk was consumed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// The chunk is consumed.
-    Done,
-    /// The records are full; the rest of the chunk is still in it. Call again with fresh records.
-    Full,
+impl Parser {
+    /// A parser that has seen nothing.
+    pub fn new(settings: Settings, metrics: &Metrics) -> Self {
+        let work = Work {
+            max_line_bytes: settings.max_line_bytes.max(1),
+            text: unescape::Buffer::default(),
+            scratch: Scratch::default(),
+            counts: Counts::new(metrics),
+        };
+        Self { settings, sources: Vec::new(), work, warned: HashSet::new() }
+    }
+
+    /// Consumes lines from the front of `chunk` and appends their records to `out`, until the chunk is done or `out` is full.
+    /// What is left in the chunk is what has not been consumed. (Ranges that are given line by line belong to the last
+    /// `chunk.lines` of them.)
+    pub fn chunk(&mut self, chunk: &mut Chunk, out: &mut Records, bounds: Bounds) -> Progress {
+        debug_assert!(out.source == chunk.source, "records of one source only");
+        let at = self.index(&chunk.source);
+        let Self { sources, work, .. } = self;
+        let state = &mut sources[at];
+        let (mut taken, mut lines) = (0, 0);
+        let progress = loop {
+            let rest = &chunk.data[taken..];
+            if rest.is_empty() {
+                break Progress::Done;
+            }
+            if out.is_full(bounds) {
+                break Progress::Full;
+            }
+            let (line, len) = match memchr::memchr(b'\n', rest) {
+                Some(end) => (&rest[..end], end + 1),
+                None => (rest, rest.len()),
+            };
+            let range = range_of(chunk, taken, len, lines);
+            work.line(state, line, range, chunk.read_at, out);
+            taken += len;
+            lines += 1;
+        };
+        chunk.data.advance(taken);
+        chunk.lines = chunk.lines.saturating_sub(lines);
+        if let Offsets::File(start) = &mut chunk.offsets {
+            *start += taken as u64;
+        }
+        work.counts.flush();
+        progress
+    }
+
+    /// Nothing more comes of this source: emits what joins hold back and forgets the source. Blank lines behind the last
+    /// record are in no cover.
+    pub fn end(&mut self, source: &Arc<Source>, out: &mut Records) {
+        let Some(at) = self.find(source) else { return };
+        let mut state = self.sources.swap_remove(at);
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if let Some(held) = state.streams[stream as usize].held.take() {
+                self.work.joined(&mut state, stream, &held, out);
+            }
+        }
+        self.work.counts.flush();
+    }
+
+    /// A record that says what is missing (`docs/wire-format.md`).
+    pub fn gap(&mut self, gap: &Gap, out: &mut Records) {
+        debug_assert!(out.source == gap.source, "records of one source only");
+        let at = self.index(&gap.source);
+        let fields = &mut self.work.scratch.fields;
+        fields.clear();
+        let mut put = |key: &[u8], value: Option<&str>| {
+            if let Some(value) = value {
+                fields.push(key, Str::Raw(value.as_bytes()));
+            }
+        };
+        put(b"gap_reason", Some(&gap.reason));
+        put(b"gap_from", gap.from.as_deref());
+        put(b"gap_to", gap.to.as_deref());
+        put(b"gap_bytes", gap.bytes.map(|bytes| bytes.to_string()).as_deref());
+        let message = format!("log lines are missing: {}", gap.reason);
+        let mut draft = Draft::new("rask", "gap", Str::Raw(message.as_bytes()));
+        draft.level = Some(Level::Warn);
+        let known = [&gap.to, &gap.from].into_iter().flatten().find_map(|time| time::normalize(time.as_bytes()));
+        let state = &self.sources[at];
+        let time = known.unwrap_or_else(|| state.clock.last());
+        encode::record(&mut out.body, &draft, fields, &time, Stream::Stderr, &state.identity);
+        out.cover(&[], 0, Instant::now());
+    }
+
+    /// Lines held back by joins at the moment, over all sources.
+    pub fn held_lines(&self) -> usize {
+        let held = self.sources.iter().flat_map(|state| &state.streams).filter_map(|stream| stream.held.as_ref());
+        held.map(|held| held.lines as usize).sum()
+    }
+
+    fn find(&self, source: &Arc<Source>) -> Option<usize> {
+        let same = |state: &State| Arc::ptr_eq(&state.source, source);
+        self.sources.iter().position(same).or_else(|| self.sources.iter().position(|state| state.source == *source))
+    }
+
+    fn index(&mut self, source: &Arc<Source>) -> usize {
+        if let Some(at) = self.find(source) {
+            return at;
+        }
+        let state = State {
+            source: source.clone(),
+            identity: encode::identity(&source.container),
+            explicit: self.explicit(source),
+            clock: Clock::new(),
+            silent: Ranges::default(),
+            streams: Default::default(),
+        };
+        self.sources.push(state);
+        self.sources.len() - 1
+    }
+
+    /// The format that somebody asked for.
+    fn explicit(&mut self, source: &Source) -> Option<Format> {
+        let container = &source.container;
+        let mapped = self.settings.mappings.iter().find(|(service, _)| *service == container.service);
+        if let Some(format) = mapped.map(|(_, format)| *format).or(self.settings.format) {
+            return Some(format);
+        }
+        let label = container.format.as_deref().filter(|label| !matches!(*label, "" | "auto"))?;
+        let format = Format::from_name(label);
+        if format.is_none() && self.warned.insert(container.id.clone()) {
+            let known = Format::NAMES.join(", ");
+            tracing::warn!(
+                container = container.name,
+                label,
+                known,
+                "label rask.format is no format; it is told by the lines"
+            );
+        }
+        format
+    }
+}
+
+/// Where the line of `len` bytes at `taken` stands, `lines` lines behind the front.
+#[inline]
+fn range_of(chunk: &Chunk, taken: usize, len: usize, lines: u32) -> Range {
+    match &chunk.offsets {
+        Offsets::File(start) => {
+            let start = start + taken as u64;
+            Range { start, end: start + len as u64 }
+        }
+        Offsets::Each(ranges) => {
+            let first = ranges.len().saturating_sub(chunk.lines as usize);
+            let range = ranges.get(first + lines as usize).copied();
+            debug_assert!(range.is_some(), "a range for each line");
+            range.unwrap_or(Range { start: 0, end: 0 })
+        }
+    }
+}
+
+impl Work {
+    #[inline]
+    fn line(&mut self, state: &mut State, line: &[u8], range: Range, read_at: Instant, out: &mut Records) {
+        match envelope::read(line, &mut self.text, &mut state.clock) {
+            Line::Entry(entry) if entry.ended && state.streams[entry.stream as usize].held.is_none() => {
+                self.message(state, entry, range, read_at, out);
+            }
+            Line::Entry(entry) => self.piece(state, entry, range, read_at, out),
+            Line::Blank => {
+                self.counts.blank += 1;
+                state.silent.insert(range);
+            }
+            Line::Garbage(why) => self.garbage(state, line, why, range, read_at, out),
+        }
+    }
+
+    /// A message in one line: nearly every line.
+    #[inline]
+    fn message(&mut self, state: &mut State, entry: Entry<'_>, range: Range, read_at: Instant, out: &mut Records) {
+        let text = entry.text(&self.text);
+        let text = if entry.ended { text.strip_suffix(b"\r").unwrap_or(text) } else { text };
+        let kept = join::floor_char_boundary(text, self.max_line_bytes);
+        let silent = std::mem::take(&mut state.silent);
+        let one = [range];
+        let mut all = silent;
+        let ranges = if all.is_empty() {
+            &one[..]
+        } else {
+            all.insert(range);
+            all.as_slice()
+        };
+        let time = *state.clock.stamp();
+        let origin = Origin { ranges, lines: 1, time: &time, stream: entry.stream, read_at };
+        write(state, &text[..kept], kept < text.len(), origin, &mut self.scratch, &mut self.counts, out);
+    }
+
+    /// A part of a message, or a line where parts are waiting.
+    #[cold]
+    fn piece(&mut self, state: &mut State, entry: Entry<'_>, range: Range, read_at: Instant, out: &mut Records) {
+        let text = entry.text(&self.text);
+        let stream = &mut state.streams[entry.stream as usize];
+        let part = join::is_part(text, entry.ended);
+        let Some(held) = &mut stream.held else {
+            if !part {
+                return self.message(state, entry, range, read_at, out);
+            }
+            let mut held = Held::new(*state.clock.stamp(), read_at);
+            held.add(text, range, self.max_line_bytes);
+            stream.held = Some(held);
+            return;
+        };
+        held.add(text, range, self.max_line_bytes);
+        if entry.ended && !held.truncated && held.text.last() == Some(&b'\r') {
+            held.text.pop();
+        }
+        if !part && let Some(held) = stream.held.take() {
+            self.joined(state, entry.stream, &held, out);
+        }
+    }
+
+    fn joined(&mut self, state: &mut State, stream: Stream, held: &Held, out: &mut Records) {
+        let mut ranges = std::mem::take(&mut state.silent);
+        ranges.union(&held.ranges);
+        let origin =
+            Origin { ranges: ranges.as_slice(), lines: held.lines, time: &held.time, stream, read_at: held.read_at };
+        write(state, &held.text, held.truncated, origin, &mut self.scratch, &mut self.counts, out);
+    }
+
+    /// A line that is no entry of Docker's log.
+    #[cold]
+    fn garbage(
+        &mut self,
+        state: &mut State,
+        line: &[u8],
+        why: &str,
+        range: Range,
+        read_at: Instant,
+        out: &mut Records,
+    ) {
+        self.counts.garbage += 1;
+        let mut text = Vec::new();
+        unescape::lossy(line, &mut text);
+        let kept = join::floor_char_boundary(&text, self.max_line_bytes);
+        let fields = &mut self.scratch.fields;
+        fields.clear();
+        fields.push(b"parse_error", Str::Raw(why.as_bytes()));
+        if kept < text.len() {
+            self.counts.truncated += 1;
+            fields.push(b"truncated", Str::Raw(b"true"));
+        }
+        let draft = Draft::new(Format::Plain.service_type(), "raw", Str::Raw(&text[..kept]));
+        let mut ranges = std::mem::take(&mut state.silent);
+        ranges.insert(range);
+        encode::record(&mut out.body, &draft, fields, &state.clock.last(), Stream::Stdout, &state.identity);
+        out.cover(ranges.as_slice(), 1, read_at);
+    }
+}
+
+/// Reads a message with its format and appends the record.
+#[inline]
+fn write(
+    state: &mut State,
+    text: &[u8],
+    truncated: bool,
+    origin: Origin<'_>,
+    scratch: &mut Scratch,
+    counts: &mut Counts,
+    out: &mut Records,
+) {
+    let sticky = &mut state.streams[origin.stream as usize].sticky;
+    let read = universal::read(text, state.explicit, sticky, scratch);
+    counts.parsed[read.format as usize] += 1;
+    if let Some(failed) = read.failed {
+        counts.failed[failed as usize] += 1;
+    }
+    if truncated {
+        counts.truncated += 1;
+        scratch.fields.push(b"truncated", Str::Raw(b"true"));
+    }
+    encode::record(&mut out.body, &read.draft, &scratch.fields, origin.time, origin.stream, &state.identity);
+    out.cover(origin.ranges, origin.lines, origin.read_at);
+}
+
+const FORMATS: usize = Format::ALL.len();
+
+/// Counts of a chunk, added to the metrics at its end: an atomic addition a line would be seen.
+#[derive(Debug)]
+struct Counts {
+    parsed: [u64; FORMATS],
+    failed: [u64; FORMATS],
+    garbage: u64,
+    blank: u64,
+    truncated: u64,
+    metrics: Counters,
+}
+
+#[derive(Debug)]
+struct Counters {
+    parsed: [IntCounter; FORMATS],
+    failed: [IntCounter; FORMATS],
+    garbage: IntCounter,
+    blank: IntCounter,
+    truncated: IntCounter,
+}
+
+impl Counts {
+    fn new(metrics: &Metrics) -> Self {
+        let label = |format: Format| [format.service_type()];
+        let metrics = Counters {
+            parsed: Format::ALL.map(|format| metrics.records_parsed.with_label_values(&label(format))),
+            failed: Format::ALL.map(|format| metrics.parse_failures.with_label_values(&label(format))),
+            garbage: metrics.parse_failures.with_label_values(&["envelope"]),
+            blank: metrics.lines_dropped.with_label_values(&["blank"]),
+            truncated: metrics.records_truncated.clone(),
+        };
+        Self { parsed: [0; FORMATS], failed: [0; FORMATS], garbage: 0, blank: 0, truncated: 0, metrics }
+    }
+
+    fn flush(&mut self) {
+        let add = |counter: &IntCounter, count: &mut u64| {
+            if *count > 0 {
+                counter.inc_by(std::mem::take(count));
+            }
+        };
+        for (counter, count) in self.metrics.parsed.iter().zip(&mut self.parsed) {
+            add(counter, count);
+        }
+        for (counter, count) in self.metrics.failed.iter().zip(&mut self.failed) {
+            add(counter, count);
+        }
+        add(&self.metrics.garbage, &mut self.garbage);
+        add(&self.metrics.blank, &mut self.blank);
+        add(&self.metrics.truncated, &mut self.truncated);
+    }
 }

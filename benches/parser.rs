@@ -1,0 +1,288 @@
+//! The parser: envelope alone, and chunk to records for four corpora as `FACTS.md` 1 has them.
+//!
+//! Every bench checks its answer before it is timed: number of records, the first record, and a checksum of all bytes.
+//! A change of the output is a change of these figures, to be made on purpose.
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use rask_log_forwarder::buffer::{Chunk, Offsets};
+use rask_log_forwarder::limits::READ_BYTES;
+use rask_log_forwarder::metrics::Metrics;
+use rask_log_forwarder::parser::formats::Format;
+use rask_log_forwarder::parser::{Bounds, Parser, Progress, Records, Settings, bench_support};
+use rask_log_forwarder::position::Generation;
+use rask_log_forwarder::source::{Container, Source};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a corpus must become.
+struct Expected {
+    first: &'static str,
+    checksum: u64,
+}
+
+struct Corpus {
+    name: &'static str,
+    data: Vec<u8>,
+    lines: u32,
+    format: Format,
+    expected: Expected,
+}
+
+/// A small generator of our own, so that the corpora are the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+const PATHS: [&str; 4] = ["/api/v1/orders", "/api/v1/users/17", "/static/app.3f2a.js", "/health"];
+const METHODS: [&str; 3] = ["GET", "POST", "PUT"];
+
+fn go(r: &mut Random) -> String {
+    format!(
+        r#"{{"time":"2026-11-21T13:00:00.{:09}Z","level":"{}","msg":"request completed","method":"{}","path":"{}","status":{},"duration_ms":{}.{:02},"user_id":"u-{:06}","request_id":"{:016x}","remote_addr":"10.0.{}.{}","cache":"{}"}}"#,
+        r.below(1_000_000_000),
+        r.pick(&["INFO", "INFO", "WARN", "ERROR"]),
+        r.pick(&METHODS),
+        r.pick(&PATHS),
+        r.pick(&["200", "201", "404", "500"]),
+        r.below(900),
+        r.below(100),
+        r.below(1_000_000),
+        r.next(),
+        r.below(256),
+        r.below(256),
+        r.pick(&["hit", "miss"]),
+    )
+}
+
+fn nginx(r: &mut Random) -> String {
+    format!(
+        r#"10.0.{}.{} - - [21/Nov/2026:13:00:{:02} +0000] "{} {}?page={} HTTP/1.1" {} {} "-" "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0""#,
+        r.below(256),
+        r.below(256),
+        r.below(60),
+        r.pick(&METHODS),
+        r.pick(&PATHS),
+        r.below(100),
+        r.pick(&["200", "304", "404", "502"]),
+        r.below(100_000),
+    )
+}
+
+fn postgres(r: &mut Random) -> String {
+    format!(
+        "2026-11-21 13:00:{:02}.{:03} UTC [{}] app@shop {}  {}",
+        r.below(60),
+        r.below(1000),
+        r.below(30_000),
+        r.pick(&["LOG:", "ERROR:", "STATEMENT:"]),
+        r.pick(&[
+            "duration: 12.345 ms  statement: SELECT id FROM orders",
+            "relation does not exist at character 15",
+            "SELECT * FROM missing WHERE id = 17",
+        ]),
+    )
+}
+
+fn plain(r: &mut Random) -> String {
+    format!(
+        "2026-11-21 13:00:{:02},{:03} - worker.{} - {} - job {:08} finished after {} retries in the background queue",
+        r.below(60),
+        r.below(1000),
+        r.below(16),
+        r.pick(&["INFO", "WARNING", "DEBUG"]),
+        r.below(100_000_000),
+        r.below(5),
+    )
+}
+
+fn corpus(name: &'static str, format: Format, line: fn(&mut Random) -> String, expected: Expected) -> Corpus {
+    let mut random = Random(0x5eed_5eed);
+    let (mut data, mut lines) = (Vec::new(), 0);
+    while data.len() < READ_BYTES {
+        let log = serde_json::to_string(&(line(&mut random) + "\n")).expect("a string");
+        let nanos = random.below(1_000_000_000);
+        data.extend(
+            format!("{{\"log\":{log},\"stream\":\"stdout\",\"time\":\"2026-11-21T13:00:01.{nanos:09}Z\"}}\n").bytes(),
+        );
+        lines += 1;
+    }
+    Corpus { name, data, lines, format, expected }
+}
+
+fn corpora() -> [Corpus; 4] {
+    let expect = |first, checksum| Expected { first, checksum };
+    [
+        corpus("go", Format::Go, go, expect(GO, 0x4834_6923_a246_3d93)),
+        corpus("nginx", Format::Nginx, nginx, expect(NGINX, 0x23a4_cc9c_4282_6e22)),
+        corpus("postgres", Format::Postgres, postgres, expect(POSTGRES, 0x3ada_2bc2_b008_473c)),
+        corpus("plain", Format::Plain, plain, expect(PLAIN, 0xe31e_2055_c5ea_e78a)),
+    ]
+}
+
+const GO: &str = concat!(
+    r#"{"service_type":"go","log_type":"structured","message":"request completed","level":"Warn","#,
+    r#""timestamp":"2026-11-21T13:00:01.268048118Z","stream":"stdout","method":"GET","path":"/health","#,
+    r#""ip_address":"10.0.215.200","status_code":200,"#,
+    r#""container_id":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","service_name":"api","#,
+    r#""service_group":"shop","fields":{"app_time":"2026-11-21T13:00:00.526005520Z","duration_ms":"743.19","#,
+    r#""user_id":"u-709621","request_id":"a9da19e0c0337779","cache":"miss"}}"#,
+);
+const NGINX: &str = concat!(
+    r#"{"service_type":"nginx","log_type":"access","message":"GET /api/v1/orders?page=43 HTTP/1.1 502","#,
+    r#""level":"Error","timestamp":"2026-11-21T13:00:01.420711289Z","stream":"stdout","method":"GET","#,
+    r#""path":"/api/v1/orders?page=43","#,
+    r#""user_agent":"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0","#,
+    r#""ip_address":"10.0.16.46","status_code":502,"response_size":9621,"#,
+    r#""container_id":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","service_name":"api","#,
+    r#""service_group":"shop","fields":{"app_time":"21/Nov/2026:13:00:06 +0000","http_version":"1.1"}}"#,
+);
+const POSTGRES: &str = concat!(
+    r#"{"service_type":"postgres","log_type":"structured","message":"relation does not exist at character 15","#,
+    r#""level":"Info","timestamp":"2026-11-21T13:00:01.517285943Z","stream":"stdout","#,
+    r#""container_id":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","service_name":"api","#,
+    r#""service_group":"shop","fields":{"app_time":"2026-11-21 13:00:40.318 UTC","level":"LOG","pid":"2706","#,
+    r#""user":"app","database":"shop"}}"#,
+);
+const PLAIN: &str = concat!(
+    r#"{"service_type":"plain","log_type":"plain","#,
+    r#""message":"2026-11-21 13:00:40,318 - worker.2 - INFO - job 32162960 finished after 3 retries in the background queue","#,
+    r#""level":"Info","timestamp":"2026-11-21T13:00:01.640058119Z","stream":"stdout","#,
+    r#""container_id":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","service_name":"api","#,
+    r#""service_group":"shop","fields":{}}"#,
+);
+
+fn source() -> Arc<Source> {
+    let container = Container {
+        id: "0123456789abcdef".repeat(4),
+        name: "shop-api-1".into(),
+        service: "api".into(),
+        group: Some("shop".into()),
+        format: None,
+        tty: false,
+        log_driver: "json-file".into(),
+        max_size: None,
+    };
+    Arc::new(Source { container: Arc::new(container), generation: Generation(7) })
+}
+
+const BOUNDS: Bounds = Bounds { records: usize::MAX, bytes: usize::MAX };
+
+fn chunk(corpus: &Corpus, source: &Arc<Source>) -> Chunk {
+    Chunk {
+        source: source.clone(),
+        data: corpus.data.clone().into(),
+        offsets: Offsets::File(0),
+        lines: corpus.lines,
+        read_at: Instant::now(),
+    }
+}
+
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn verify(corpus: &Corpus, out: &Records) {
+    let first = out.body.split(|b| *b == b'\n').next().unwrap_or_default();
+    let sum = checksum(&out.body);
+    assert_eq!(out.records(), corpus.lines as usize, "{}", corpus.name);
+    assert_eq!(out.ranges.to_string(), format!("0-{}", corpus.data.len()), "{}", corpus.name);
+    let seen = (String::from_utf8_lossy(first), sum);
+    assert_eq!(seen, (corpus.expected.first.into(), corpus.expected.checksum), "{}", corpus.name);
+}
+
+/// Chunks to records, with the format given and with the format told by the lines.
+fn records(c: &mut Criterion) {
+    for explicit in [true, false] {
+        for count_lines in [true, false] {
+            let how = if explicit { "explicit" } else { "automatic" };
+            let unit = if count_lines { "lines" } else { "bytes" };
+            let mut group = c.benchmark_group(format!("records/{how}/{unit}"));
+            for corpus in corpora() {
+                group.throughput(match count_lines {
+                    true => Throughput::Elements(u64::from(corpus.lines)),
+                    false => Throughput::Bytes(corpus.data.len() as u64),
+                });
+                let settings = Settings {
+                    format: explicit.then_some(corpus.format),
+                    mappings: Vec::new(),
+                    max_line_bytes: 1 << 20,
+                };
+                let mut parser = Parser::new(settings, &Metrics::new());
+                let source = source();
+                let mut out = Records::new(source.clone());
+                assert_eq!(parser.chunk(&mut chunk(&corpus, &source), &mut out, BOUNDS), Progress::Done);
+                verify(&corpus, &out);
+                let whole = chunk(&corpus, &source);
+                group.bench_function(corpus.name, |b| {
+                    b.iter_batched_ref(
+                        || whole.clone(),
+                        |chunk| {
+                            out.reset(source.clone());
+                            parser.chunk(chunk, &mut out, BOUNDS)
+                        },
+                        BatchSize::SmallInput,
+                    );
+                });
+            }
+            group.finish();
+        }
+    }
+}
+
+/// The envelope alone: text, stream and time of each line.
+fn envelope(c: &mut Criterion) {
+    let mut group = c.benchmark_group("envelope/bytes");
+    for corpus in corpora() {
+        group.throughput(Throughput::Bytes(corpus.data.len() as u64));
+        let mut envelopes = bench_support::Envelopes::new();
+        let (lines, bytes) = envelopes.read(&corpus.data);
+        let expected = corpus.data.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(|line| {
+            let entry: serde_json::Value = serde_json::from_slice(line).expect("an entry");
+            entry["log"].as_str().map_or(0, str::len) - 1
+        });
+        assert_eq!((lines, bytes), (corpus.lines as usize, expected.sum()), "{}", corpus.name);
+        group.bench_function(corpus.name, |b| b.iter(|| envelopes.read(black_box(&corpus.data))));
+    }
+    group.finish();
+}
+
+/// Why the walk and not simd-json's tape: one Go line, read to its end by both.
+fn json(c: &mut Criterion) {
+    let line = go(&mut Random(0x5eed_5eed));
+    let mut group = c.benchmark_group("json");
+    group.throughput(Throughput::Bytes(line.len() as u64));
+    assert_eq!(bench_support::members(line.as_bytes()), Some(11));
+    group.bench_function("walk", |b| b.iter(|| bench_support::members(black_box(line.as_bytes()))));
+    let mut buffers = simd_json::Buffers::new(line.len());
+    let (mut tape, mut copy) = (simd_json::Tape(Vec::new()), Vec::new());
+    group.bench_function("simd-json tape", |b| {
+        b.iter(|| {
+            copy.clear();
+            copy.extend_from_slice(black_box(line.as_bytes()));
+            let mut filled = std::mem::replace(&mut tape, simd_json::Tape(Vec::new())).reset();
+            let good = simd_json::fill_tape(&mut copy, &mut buffers, &mut filled).is_ok();
+            assert!(good && filled.0.len() == 23);
+            tape = filled.reset();
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, records, envelope, json);
+criterion_main!(benches);

@@ -1,0 +1,53 @@
+//! Terminal escape sequences (ECMA-48), which say how a message looks and not what it says.
+
+/// Length of the escape sequence that `text` begins with. `text` begins with ESC; at least that is taken, so that no ESC
+/// stays. An operating system command without its end loses only its first two bytes, since the rest may be the message.
+pub(crate) fn sequence(text: &[u8]) -> usize {
+    match text.get(1) {
+        // Control sequence: parameters, intermediates, one final byte.
+        Some(b'[') => {
+            let body = text[2..].iter().take_while(|b| matches!(b, 0x20..=0x3f)).count();
+            2 + body + usize::from(matches!(text.get(2 + body), Some(0x40..=0x7e)))
+        }
+        // Operating system command (titles, links) and the other strings: up to BEL or ESC \.
+        Some(b']' | b'P' | b'X' | b'^' | b'_') => {
+            let end = text[2..].iter().position(|b| matches!(b, 0x07 | 0x1b));
+            match end.map(|at| at + 2) {
+                Some(at) if text[at] == 0x07 => at + 1,
+                Some(at) if text.get(at + 1) == Some(&b'\\') => at + 2,
+                _ => 2,
+            }
+        }
+        // Two bytes with intermediates, such as the choice of a character set.
+        Some(0x20..=0x2f) => {
+            let body = text[1..].iter().take_while(|b| matches!(b, 0x20..=0x2f)).count();
+            1 + body + usize::from(matches!(text.get(1 + body), Some(0x30..=0x7e)))
+        }
+        Some(0x30..=0x7e) => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences() {
+        let check = |text: &str, rest: &str| assert_eq!(&text[sequence(text.as_bytes())..], rest, "{text:?}");
+        check("\x1b[31mred", "red");
+        check("\x1b[1;38;5;208mx", "x");
+        check("\x1b[Kx", "x");
+        check("\x1b[", "");
+        check("\x1b[31", "");
+        check("\x1b[31é", "é");
+        check("\x1b]0;title\x07x", "x");
+        check("\x1b]8;;http://a\x1b\\x", "x");
+        check("\x1b]0;no end", "0;no end");
+        check("\x1b(Bx", "x");
+        check("\x1b=x", "x");
+        check("\x1b", "");
+        check("\x1b\nx", "\nx");
+        check("\x1bé", "é");
+    }
+}

@@ -1,0 +1,271 @@
+//! `fields`: everything of a line that has no key of its own, encoded as it is found.
+//!
+//! Nothing is lost and the object stays an object: a key that comes a second time is written as `key#2`, the next
+//! duplicate as `…#3`, and so on within a record. Keys are recognized by a 64-bit hash of their encoded form; two keys that
+//! share one would only lead to a needless `#2`.
+
+use super::encode::{Str, escape};
+use super::json::{Member, Value};
+use super::scan;
+use super::unescape::{Buffer, unescape};
+use std::collections::HashSet;
+
+/// Members of `fields`, encoded, with their scratch memory. Kept by the parser and cleared for every line.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    encoded: Vec<u8>,
+    /// Text that stands nowhere in the line (`Str::Kept`).
+    kept: Vec<u8>,
+    /// Hashes of the keys, and one bit for each by its top bits: a clear bit means a new key.
+    hashes: Vec<u64>,
+    bits: u64,
+    /// The hashes once there are many.
+    many: HashSet<u64>,
+    duplicates: usize,
+    buffer: Buffer,
+}
+
+/// Keys compared one by one.
+const FEW: usize = 64;
+
+/// Memory kept from one record to the next.
+const KEEP: usize = 64 << 10;
+
+impl Fields {
+    /// Forgets everything but the memory.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.encoded.clear();
+        self.kept.clear();
+        self.hashes.clear();
+        self.bits = 0;
+        self.duplicates = 0;
+        if self.encoded.capacity() > KEEP || self.kept.capacity() > KEEP || !self.many.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    /// The members, separated by commas.
+    #[inline]
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+
+    /// Text that was kept.
+    #[inline]
+    pub(crate) fn kept(&self, start: u32, end: u32) -> &[u8] {
+        &self.kept[start as usize..end as usize]
+    }
+
+    /// Keeps what the inside of a JSON string stands for.
+    pub(crate) fn keep_json(&mut self, inner: &[u8]) -> Str<'static> {
+        let start = self.kept.len();
+        match unescape(inner, false, &mut self.buffer) {
+            Some((place, _)) => self.kept.extend_from_slice(place.of(inner, &self.buffer)),
+            None => self.kept.extend_from_slice(inner),
+        }
+        Str::Kept(start as u32, self.kept.len() as u32)
+    }
+
+    /// Keeps a text.
+    pub(crate) fn keep(&mut self, text: &[u8]) -> Str<'static> {
+        let start = self.kept.len();
+        self.kept.extend_from_slice(text);
+        Str::Kept(start as u32, self.kept.len() as u32)
+    }
+
+    /// Adds a member under a key that needs no escapes.
+    #[inline]
+    pub(crate) fn push(&mut self, key: &[u8], value: Str<'_>) {
+        debug_assert!(scan::special(key, 0) == key.len());
+        self.key(key);
+        self.text(value);
+    }
+
+    /// As [`Fields::push`], for formats whose keys are fixed and come once: they need not be remembered.
+    #[inline]
+    pub(crate) fn put(&mut self, key: &[u8], value: Str<'_>) {
+        self.comma();
+        self.encoded.push(b'"');
+        self.encoded.extend_from_slice(key);
+        self.encoded.extend_from_slice(b"\":\"");
+        self.text(value);
+    }
+
+    #[inline]
+    fn text(&mut self, value: Str<'_>) {
+        match value {
+            Str::Json(inner) => self.encoded.extend_from_slice(inner),
+            Str::Raw(text) => escape(&mut self.encoded, text),
+            Str::Kept(start, end) => escape(&mut self.encoded, &self.kept[start as usize..end as usize]),
+        }
+        self.encoded.push(b'"');
+    }
+
+    /// Adds a member under its own key: strings as they are, everything else as its text.
+    #[inline]
+    pub(crate) fn member(&mut self, member: &Member<'_>) {
+        if member.key.escaped {
+            return self.strange_key(member);
+        }
+        if let Value::String(value) = member.value
+            && !value.surrogate
+            && !member.span.is_empty()
+        {
+            if self.is_new(hash(member.key.inner)) {
+                // `"key":"value"` can be copied in one piece.
+                self.comma();
+                self.encoded.extend_from_slice(member.span);
+            } else {
+                self.duplicate(member.key.inner);
+                self.encoded.extend_from_slice(value.inner);
+                self.encoded.push(b'"');
+            }
+            return;
+        }
+        self.key_and_value(member.key.inner, member.value);
+    }
+
+    fn key_and_value(&mut self, key: &[u8], value: Value<'_>) {
+        self.key(key);
+        match value {
+            Value::Scalar(text) => self.encoded.extend_from_slice(text),
+            Value::Nested(text) => escape(&mut self.encoded, text),
+            Value::String(value) if value.surrogate => self.mended(value.inner),
+            Value::String(value) => self.encoded.extend_from_slice(value.inner),
+        }
+        self.encoded.push(b'"');
+    }
+
+    /// A string that cannot be copied unseen: decoded, where halves of surrogate pairs become U+FFFD, and encoded again.
+    fn mended(&mut self, inner: &[u8]) {
+        match unescape(inner, false, &mut self.buffer) {
+            Some((place, _)) => escape(&mut self.encoded, place.of(inner, &self.buffer)),
+            None => escape(&mut self.encoded, inner),
+        }
+    }
+
+    /// A key with escapes in it, which is brought into its one encoded form first.
+    #[cold]
+    fn strange_key(&mut self, member: &Member<'_>) {
+        let mut key = Vec::new();
+        if let Some((place, _)) = unescape(member.key.inner, false, &mut self.buffer) {
+            escape(&mut key, place.of(member.key.inner, &self.buffer));
+        }
+        self.key_and_value(&key, member.value);
+    }
+
+    #[inline]
+    fn comma(&mut self) {
+        if !self.encoded.is_empty() {
+            self.encoded.push(b',');
+        }
+    }
+
+    /// Writes up to the opening quote of the value.
+    #[inline]
+    fn key(&mut self, key: &[u8]) {
+        if !self.is_new(hash(key)) {
+            return self.duplicate(key);
+        }
+        self.comma();
+        self.encoded.push(b'"');
+        self.encoded.extend_from_slice(key);
+        self.encoded.extend_from_slice(b"\":\"");
+    }
+
+    #[cold]
+    fn duplicate(&mut self, key: &[u8]) {
+        let mut name = key.to_vec();
+        loop {
+            self.duplicates += 1;
+            name.truncate(key.len());
+            name.push(b'#');
+            super::encode::number(&mut name, self.duplicates as u64 + 1);
+            if self.is_new(hash(&name)) {
+                break;
+            }
+        }
+        self.comma();
+        self.encoded.push(b'"');
+        self.encoded.extend_from_slice(&name);
+        self.encoded.extend_from_slice(b"\":\"");
+    }
+
+    /// Whether no key has had this hash; remembers it.
+    #[inline]
+    fn is_new(&mut self, hash: u64) -> bool {
+        let bit = 1 << (hash >> 58);
+        let maybe_known = self.bits & bit != 0;
+        self.bits |= bit;
+        if self.hashes.len() >= FEW {
+            return self.is_new_among_many(hash);
+        }
+        if maybe_known && self.hashes.contains(&hash) {
+            return false;
+        }
+        self.hashes.push(hash);
+        true
+    }
+
+    #[cold]
+    fn is_new_among_many(&mut self, hash: u64) -> bool {
+        if self.many.is_empty() {
+            self.many.extend(&self.hashes);
+        }
+        self.many.insert(hash)
+    }
+}
+
+/// Hash of a key: multiply and rotate over its words.
+#[inline]
+fn hash(key: &[u8]) -> u64 {
+    const K: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = (key.len() as u64).wrapping_mul(K);
+    let mut at = 0;
+    while let Some(word) = scan::word(key, at) {
+        hash = (hash ^ word).wrapping_mul(K).rotate_left(29);
+        at += 8;
+    }
+    let rest = key[at..].iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let hash = (hash ^ rest).wrapping_mul(K);
+    (hash ^ hash >> 32).wrapping_mul(K)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parser::json::Members;
+
+    fn encode(text: &str) -> String {
+        let mut fields = Fields::default();
+        let mut members = Members::of(text.as_bytes()).unwrap();
+        while let Some(member) = members.next().unwrap() {
+            fields.member(&member);
+        }
+        format!("{{{}}}", String::from_utf8(fields.encoded).unwrap())
+    }
+
+    #[test]
+    fn members() {
+        let check = |text: &str, expected: &str| assert_eq!(encode(text), expected, "{text}");
+        check("{}", "{}");
+        check(r#"{"a":"x","b":1,"c":null}"#, r#"{"a":"x","b":"1","c":"null"}"#);
+        check(r#"{"a" : "x"}"#, r#"{"a" : "x"}"#);
+        check(r#"{"a":{"b":["c"]}}"#, r#"{"a":"{\"b\":[\"c\"]}"}"#);
+        check(r#"{"a":"1","a":"2","a":3,"b":"4"}"#, r#"{"a":"1","a#2":"2","a#3":"3","b":"4"}"#);
+        check(r#"{"a#2":"x","a":"1","a":"2"}"#, r#"{"a#2":"x","a":"1","a#3":"2"}"#);
+        check(r#"{"":"x","":"y"}"#, r##"{"":"x","#2":"y"}"##);
+        check(r#"{"a":"1","\u0061":"2"}"#, r#"{"a":"1","a#2":"2"}"#);
+        check(r#"{"a\n\"":"1","\ud800":2}"#, "{\"a\\n\\\"\":\"1\",\"\u{fffd}\":\"2\"}");
+        check(r#"{"a":"\ud83d\ude00 \ud800!"}"#, "{\"a\":\"😀 \u{fffd}!\"}");
+    }
+
+    #[test]
+    fn many_keys_and_many_duplicates_take_no_time() {
+        let text: Vec<String> = (0..30_000).map(|i| format!("\"k{}\":\"{i}\"", i % 10_000)).collect();
+        let encoded = encode(&format!("{{{}}}", text.join(",")));
+        let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&encoded).unwrap();
+        assert_eq!(map.len(), 30_000);
+    }
+}

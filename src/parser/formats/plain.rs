@@ -1,0 +1,167 @@
+//! Anything: the whole line is the message, and the level is looked for where a logger puts it.
+//!
+//! That is at the beginning, behind nothing but what loggers put before it: times, numbers, brackets, dotted names,
+//! punctuation. The first ordinary word ends the search, so that prose about an error is not one. Taken are words in
+//! capitals (`ERROR`), any case in brackets or before a colon (`[warn]`, `error: …`), `level=…`, and glog's `E1121 …`.
+
+use super::Format;
+use crate::parser::ansi;
+use crate::parser::encode::{Draft, Str};
+use crate::parser::level::{self, Level};
+
+/// Words looked at.
+const WORDS: usize = 8;
+
+/// Bytes of the line in which they must begin.
+const REACH: usize = 128;
+
+/// Makes a draft of any text.
+pub(crate) fn parse(text: &[u8], family: Format) -> Draft<'_> {
+    let mut draft = Draft::new(family.service_type(), "plain", Str::Raw(text));
+    draft.level = level_of(text);
+    draft
+}
+
+/// The level at the beginning of `text`.
+#[inline]
+pub(crate) fn level_of(text: &[u8]) -> Option<Level> {
+    let mut at = 0;
+    for position in 0..WORDS {
+        at = skip_to_word(text, at);
+        if at >= text.len().min(REACH) {
+            return None;
+        }
+        let len = word_len(&text[at..]);
+        let word = &text[at..at + len];
+        match look(word, position == 0) {
+            Look::Found(level) => return Some(level),
+            Look::Goes => return None,
+            Look::Stays => at += len,
+        }
+    }
+    None
+}
+
+#[inline]
+fn word_len(text: &[u8]) -> usize {
+    let mut len = 1;
+    while len < text.len() && (text[len] > b' ' || !matches!(text[len], b' ' | b'\t' | 0x1b)) {
+        len += 1;
+    }
+    len
+}
+
+#[inline]
+fn skip_to_word(text: &[u8], mut at: usize) -> usize {
+    loop {
+        match text.get(at) {
+            Some(b' ' | b'\t') => at += 1,
+            Some(0x1b) => at += ansi::sequence(&text[at..]),
+            _ => return at,
+        }
+    }
+}
+
+enum Look {
+    Found(Level),
+    /// May stand before a level.
+    Stays,
+    /// Ordinary text begins here.
+    Goes,
+}
+
+#[inline]
+fn look(word: &[u8], first: bool) -> Look {
+    // Times, numbers and lone punctuation, at little cost.
+    if word[0].is_ascii_digit() || (word.len() == 1 && !word[0].is_ascii_alphabetic()) {
+        return Look::Stays;
+    }
+    let bracketed = matches!(word[0], b'[' | b'(' | b'<' | b'|');
+    let core = trim(word);
+    let Some(&head) = core.first() else { return Look::Stays };
+    if head.is_ascii_digit() {
+        return Look::Stays;
+    }
+    let before_colon = word.last() == Some(&b':');
+    // `ERROR:app:text` and `level=error`: only what stands before the first colon or behind the equals sign.
+    let name = core.iter().position(|b| matches!(b, b':' | b'=')).map_or(core, |at| match core[at] {
+        b'=' if matches!(&core[..at], b"level" | b"lvl" | b"severity") => trim(&core[at + 1..]),
+        _ => &core[..at],
+    });
+    // `fine: nothing to do` is prose in small letters.
+    let prose = matches!(name, b"fine" | b"log" | b"silly" | b"information" | b"verbose");
+    let sure =
+        !prose && (name.iter().all(u8::is_ascii_uppercase) || bracketed || before_colon || name.len() < core.len());
+    if sure && let Some(level) = level::of_word(name) {
+        return Look::Found(level);
+    }
+    if first && let Some(level) = glog(word) {
+        return Look::Found(level);
+    }
+    let dotted = core.iter().any(|b| matches!(b, b'.' | b':' | b'/')) && !before_colon && word.last() != Some(&b'.');
+    if bracketed || dotted { Look::Stays } else { Look::Goes }
+}
+
+/// Without the punctuation around it.
+fn trim(word: &[u8]) -> &[u8] {
+    let inside = |byte: &u8| byte.is_ascii_alphanumeric() || *byte >= 0x80;
+    let start = word.iter().position(inside).unwrap_or(word.len());
+    let end = word.iter().rposition(inside).map_or(start, |at| at + 1);
+    &word[start..end]
+}
+
+/// `I1121`, the first word of glog and klog.
+fn glog(word: &[u8]) -> Option<Level> {
+    let (letter, date) = word.split_first()?;
+    if date.len() != 4 || !date.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(match letter {
+        b'I' => Level::Info,
+        b'W' => Level::Warn,
+        b'E' => Level::Error,
+        b'F' => Level::Fatal,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels() {
+        let check = |text: &str, expected: Option<Level>| assert_eq!(level_of(text.as_bytes()), expected, "{text}");
+        check("ERROR something broke", Some(Level::Error));
+        check("error: something broke", Some(Level::Error));
+        check("[warn] careful", Some(Level::Warn));
+        check("<Error> x", Some(Level::Error));
+        check("[2026-11-21 13:00:00] WARNING in app: x", Some(Level::Warn));
+        check("2026-11-21 13:00:00,123 - app.db - INFO - connected", Some(Level::Info));
+        check("2026-11-21T13:00:00.123Z  INFO my_app::http: listening", Some(Level::Info));
+        check("13:00:00.123 [main] DEBUG com.example.Main - x", Some(Level::Debug));
+        check("INFO:     127.0.0.1:5000 - \"GET / HTTP/1.1\" 200 OK", Some(Level::Info));
+        check("WARNING:root:disk full", Some(Level::Warn));
+        check("\x1b[33mWARN\x1b[0m careful", Some(Level::Warn));
+        check("\x1b[2m2026-11-21T13:00:00Z\x1b[0m \x1b[31mERROR\x1b[0m x", Some(Level::Error));
+        check("level=error msg=", Some(Level::Error));
+        check("E1121 13:00:00.123456       1 main.go:10] x", Some(Level::Error));
+        check("[INFO] x", Some(Level::Info));
+        check("(info) x", Some(Level::Info));
+        check("FATAL", Some(Level::Fatal));
+        check("Listening on port 80, ERROR is off", None);
+        check("error handling is on", None);
+        check("there was an ERROR", None);
+        check("Error handling is on", None);
+        check("information is here", None);
+        check("INFOS x", None);
+        check("EINFO x", None);
+        check("1 2 3 4 5 6 7 8 ERROR", None);
+        check("", None);
+        check("   ", None);
+        check("[] () ERROR x", Some(Level::Error));
+        check("http://example.com/ERROR", None);
+        check("fine: nothing to do", None);
+        check("panic: runtime error: index out of range", Some(Level::Fatal));
+    }
+}

@@ -1,0 +1,478 @@
+//! Which key of a structured line means what: shared by JSON and logfmt.
+//!
+//! The first value that fits takes the place in the record; everything else stays in `fields` under its own key, so nothing
+//! is lost. Two kinds of keys wait until the line has been read: `event`, the message only of loggers that have no `msg`,
+//! and the sizes `bytes` and `size`, which mean the response only beside a method or a status.
+
+use super::{Format, Scratch};
+use crate::parser::encode::{Draft, Hex, Str};
+use crate::parser::json::{Member, Members, Value};
+use crate::parser::level::{self, Level};
+
+/// What a key means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Message,
+    Event,
+    Level,
+    Syslog,
+    Otel,
+    Time,
+    TraceId,
+    SpanId,
+    TraceParent,
+    Method,
+    Path,
+    /// `status` may be anything's.
+    Status,
+    StatusCode,
+    Agent,
+    Address,
+    ResponseSize,
+    Size,
+    /// `fields` of Rust's tracing.
+    Flatten,
+    /// An object that may hold what belongs to a request or a response.
+    Request,
+    Other,
+}
+
+#[inline]
+fn role(key: &[u8]) -> Role {
+    match key.len() {
+        1 if key == b"t" => Role::Time,
+        2 if key == b"ts" => Role::Time,
+        2 if key == b"ip" => Role::Address,
+        3 => match key {
+            b"msg" => Role::Message,
+            b"lvl" => Role::Level,
+            b"uri" | b"url" => Role::Path,
+            b"req" | b"res" => Role::Request,
+            _ => Role::Other,
+        },
+        4 => match key {
+            b"time" => Role::Time,
+            b"path" => Role::Path,
+            b"size" => Role::Size,
+            b"http" => Role::Request,
+            _ => Role::Other,
+        },
+        5 => match key {
+            b"level" => Role::Level,
+            b"event" => Role::Event,
+            b"bytes" => Role::Size,
+            _ => Role::Other,
+        },
+        6 => match key {
+            b"spanId" | b"spanID" => Role::SpanId,
+            b"status" => Role::Status,
+            b"method" => Role::Method,
+            b"fields" => Role::Flatten,
+            _ => Role::Other,
+        },
+        7 => match key {
+            b"message" => Role::Message,
+            b"traceId" | b"traceID" => Role::TraceId,
+            b"span_id" | b"span.id" => Role::SpanId,
+            b"request" => Role::Request,
+            _ => Role::Other,
+        },
+        8 => match key {
+            b"severity" => Role::Level,
+            b"trace_id" | b"trace.id" => Role::TraceId,
+            b"response" => Role::Request,
+            b"PRIORITY" => Role::Syslog,
+            _ => Role::Other,
+        },
+        _ => long_role(key),
+    }
+}
+
+fn long_role(key: &[u8]) -> Role {
+    match key {
+        b"timestamp" | b"@timestamp" => Role::Time,
+        b"levelname" | b"log.level" => Role::Level,
+        b"severityNumber" | b"severity_number" | b"SeverityNumber" => Role::Otel,
+        b"traceparent" => Role::TraceParent,
+        b"http.method" | b"http_method" | b"request_method" | b"http.request.method" | b"request.method" => {
+            Role::Method
+        }
+        b"request_uri" | b"http.path" | b"http.target" | b"http.url" | b"url.path" | b"request.path" => Role::Path,
+        b"status_code" | b"statusCode" | b"http.status_code" | b"http_status" | b"http.response.status_code" => {
+            Role::StatusCode
+        }
+        b"user_agent" | b"userAgent" | b"http_user_agent" | b"user_agent.original" | b"user-agent" => Role::Agent,
+        b"ip_address" | b"remote_addr" | b"remote_ip" | b"client_ip" | b"remoteAddress" | b"clientIp" => Role::Address,
+        b"client.address" | b"http.client_ip" => Role::Address,
+        b"response_size" | b"body_bytes_sent" | b"bytes_sent" | b"bytes_out" | b"http.response.body.size" => {
+            Role::ResponseSize
+        }
+        b"httpRequest" => Role::Request,
+        _ => Role::Other,
+    }
+}
+
+/// A structured line being read.
+#[derive(Debug)]
+pub(crate) struct Slots<'a> {
+    draft: Draft<'a>,
+    has_message: bool,
+    has_time: bool,
+    event: Option<Member<'a>>,
+    size: Option<Member<'a>>,
+    requests: [Option<&'a [u8]>; 2],
+    hints: Hints,
+}
+
+/// What tells the families of JSON apart when nobody said which it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hints {
+    word_level: bool,
+    number_level: bool,
+    go_time: bool,
+    flattened: bool,
+    event: bool,
+    levelname: bool,
+    hostname: bool,
+    pid: bool,
+}
+
+impl<'a> Slots<'a> {
+    /// Nothing read yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            draft: Draft::new("", "structured", Str::EMPTY),
+            has_message: false,
+            has_time: false,
+            event: None,
+            size: None,
+            requests: [None; 2],
+            hints: Hints::default(),
+        }
+    }
+
+    /// Takes a member into its place, or into `fields`.
+    #[inline]
+    pub(crate) fn take(&mut self, member: &Member<'a>, scratch: &mut Scratch) {
+        let role = if member.key.escaped { Role::Other } else { role(member.key.inner) };
+        let taken = match role {
+            Role::Other => {
+                self.hint(member.key.inner);
+                false
+            }
+            Role::Message => self.message(member, scratch),
+            Role::Level | Role::Syslog | Role::Otel => self.level(role, member, scratch),
+            Role::Time => self.time(member, scratch),
+            Role::Event => self.event(member),
+            Role::Size => {
+                self.size.is_none() && is_natural(member.value) && {
+                    self.size = Some(*member);
+                    true
+                }
+            }
+            Role::Flatten => return self.flatten(member, scratch),
+            Role::TraceId | Role::SpanId | Role::TraceParent => self.trace(role, member.value),
+            _ => self.http(role, member.value, scratch),
+        };
+        if !taken {
+            scratch.fields.member(member);
+        }
+    }
+
+    /// The draft, when the line has been read.
+    pub(crate) fn finish(mut self, family: Option<Format>, scratch: &mut Scratch) -> Draft<'a> {
+        if let Some(event) = self.event.take() {
+            self.hints.event = self.message(&event, scratch);
+            if !self.hints.event {
+                scratch.fields.member(&event);
+            }
+        }
+        for nested in self.requests.into_iter().flatten() {
+            scratch.lookup.request(nested, &mut self.draft, &mut scratch.fields);
+        }
+        if let Some(size) = self.size.take() {
+            let http = self.draft.method.is_some() || self.draft.status_code.is_some();
+            if !(http && self.http(Role::ResponseSize, size.value, scratch)) {
+                scratch.fields.member(&size);
+            }
+        }
+        self.draft.service_type = family.unwrap_or_else(|| self.hints.family()).service_type();
+        self.draft
+    }
+
+    /// Whether there is a message or a level: what makes pairs a log line.
+    pub(crate) fn is_log_line(&self) -> bool {
+        self.has_message || self.draft.level.is_some()
+    }
+
+    fn hint(&mut self, key: &[u8]) {
+        match key {
+            b"pid" => self.hints.pid = true,
+            b"hostname" => self.hints.hostname = true,
+            _ => {}
+        }
+    }
+
+    fn message(&mut self, member: &Member<'a>, scratch: &mut Scratch) -> bool {
+        let Value::String(value) = member.value else { return false };
+        if self.has_message {
+            return false;
+        }
+        self.has_message = true;
+        // Escapes may hide terminal colours.
+        self.draft.message = match value.escaped && (value.surrogate || has_escape_character(value.inner)) {
+            true => scratch.fields.keep_json(value.inner),
+            false => Str::Json(value.inner),
+        };
+        true
+    }
+
+    fn event(&mut self, member: &Member<'a>) -> bool {
+        if self.event.is_some() || !matches!(member.value, Value::String(_)) {
+            return false;
+        }
+        self.event = Some(*member);
+        true
+    }
+
+    fn level(&mut self, role: Role, member: &Member<'a>, scratch: &mut Scratch) -> bool {
+        if self.draft.level.is_some() {
+            return false;
+        }
+        self.hints.levelname |= member.key.inner == b"levelname";
+        let (found, word) = match member.value {
+            Value::String(value) if !value.escaped && !value.inner.is_empty() => {
+                self.hints.word_level = true;
+                let number = || match role {
+                    Role::Level => None,
+                    _ => of_number(role, natural(value.inner)?),
+                };
+                (level::of_word(value.inner).or_else(number), value.inner)
+            }
+            Value::Scalar(text) => {
+                self.hints.number_level = true;
+                (natural(text).and_then(|number| of_number(role, number)), text)
+            }
+            _ => return false,
+        };
+        self.draft.level = found;
+        if role != Role::Level {
+            return false;
+        }
+        if !found.is_some_and(|level| level.is_called(word)) {
+            scratch.fields.push(b"level", Str::Json(word));
+        }
+        true
+    }
+
+    fn time(&mut self, member: &Member<'a>, scratch: &mut Scratch) -> bool {
+        self.hints.go_time |= matches!(member.key.inner, b"time" | b"ts");
+        if self.has_time {
+            return false;
+        }
+        let text = match member.value {
+            Value::String(value) if !value.surrogate => value.inner,
+            Value::Scalar(text) if text.first().is_some_and(|b| *b == b'-' || b.is_ascii_digit()) => text,
+            _ => return false,
+        };
+        self.has_time = true;
+        scratch.fields.push(b"app_time", Str::Json(text));
+        true
+    }
+
+    /// Rust's tracing keeps the message and the event's values in an object of its own.
+    fn flatten(&mut self, member: &Member<'a>, scratch: &mut Scratch) {
+        if let Value::Nested(text) = member.value
+            && !self.hints.flattened
+            && well_formed(text)
+            && let Ok(mut members) = Members::of(text)
+        {
+            self.hints.flattened = true;
+            while let Ok(Some(inner)) = members.next() {
+                self.take(&inner, scratch);
+            }
+        } else {
+            scratch.fields.member(member);
+        }
+    }
+
+    fn trace(&mut self, role: Role, value: Value<'a>) -> bool {
+        let Value::String(value) = value else { return false };
+        let id = value.inner;
+        match role {
+            Role::TraceId if self.draft.trace_id.is_none() => {
+                self.draft.trace_id = Hex::new(id, 32).or_else(|| Hex::new(id, 16));
+                self.draft.trace_id.is_some()
+            }
+            Role::SpanId if self.draft.span_id.is_none() => {
+                self.draft.span_id = Hex::new(id, 16);
+                self.draft.span_id.is_some()
+            }
+            // Its version and flags stay in `fields`.
+            Role::TraceParent if self.draft.trace_id.is_none() && self.draft.span_id.is_none() => {
+                if let Some((trace, span)) = traceparent(id) {
+                    (self.draft.trace_id, self.draft.span_id) = (Some(trace), Some(span));
+                }
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn http(&mut self, role: Role, value: Value<'a>, scratch: &mut Scratch) -> bool {
+        let draft = &mut self.draft;
+        let text = match value {
+            Value::String(value) if !value.surrogate => value.inner,
+            Value::Scalar(text) => text,
+            Value::Nested(text) if role == Role::Request => {
+                let free = self.requests.iter_mut().find(|place| place.is_none());
+                if let Some(place) = free {
+                    *place = Some(text);
+                }
+                return false;
+            }
+            _ => return false,
+        };
+        let is_string = matches!(value, Value::String(_));
+        match role {
+            Role::Method if is_string && draft.method.is_none() && is_method(text) => {
+                draft.method = Some(Str::Json(text));
+            }
+            Role::Path if is_string && draft.path.is_none() && is_path(text) => draft.path = Some(Str::Json(text)),
+            Role::Agent if is_string && draft.user_agent.is_none() => draft.user_agent = Some(Str::Json(text)),
+            Role::Status | Role::StatusCode if draft.status_code.is_none() => {
+                let sure = role == Role::StatusCode && !is_string;
+                match natural(text).and_then(|n| u16::try_from(n).ok()) {
+                    Some(status) if sure || is_status(status) => draft.status_code = Some(status),
+                    _ => return false,
+                }
+            }
+            Role::ResponseSize if draft.response_size.is_none() => match natural(text) {
+                Some(size) => draft.response_size = Some(size),
+                None => return false,
+            },
+            Role::Address if is_string && draft.ip_address.is_none() => return address(text, draft, scratch),
+            _ => return false,
+        }
+        true
+    }
+}
+
+fn of_number(role: Role, number: u64) -> Option<Level> {
+    match role {
+        Role::Syslog => level::of_syslog(number),
+        Role::Otel => level::of_otel(number),
+        _ => level::of_number(number),
+    }
+}
+
+impl Hints {
+    /// The family by its habits: bunyan and pino write numbers and the host; tracing has `fields`; structlog `event`; the
+    /// standard library of Python `levelname`; Go's loggers a word and `time` or `ts`.
+    fn family(self) -> Format {
+        if self.flattened {
+            Format::Rust
+        } else if self.number_level && self.pid && self.hostname {
+            Format::Node
+        } else if self.event || self.levelname {
+            Format::Python
+        } else if self.word_level && self.go_time {
+            Format::Go
+        } else {
+            Format::Json
+        }
+    }
+}
+
+/// The whole text as a number without sign, fraction or exponent.
+pub(crate) fn natural(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 20 {
+        return None;
+    }
+    text.iter().try_fold(0u64, |n, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        n.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+fn is_natural(value: Value<'_>) -> bool {
+    matches!(value, Value::Scalar(text) if natural(text).is_some())
+}
+
+/// What may be an HTTP status where nothing but digits says so.
+pub(crate) fn is_status(status: u16) -> bool {
+    (100..600).contains(&status)
+}
+
+/// Methods of HTTP and WebDAV: capital letters only.
+pub(crate) fn is_method(text: &[u8]) -> bool {
+    matches!(
+        text,
+        b"GET"
+            | b"HEAD"
+            | b"POST"
+            | b"PUT"
+            | b"DELETE"
+            | b"PATCH"
+            | b"OPTIONS"
+            | b"CONNECT"
+            | b"TRACE"
+            | b"PROPFIND"
+            | b"PROPPATCH"
+            | b"MKCOL"
+            | b"COPY"
+            | b"MOVE"
+            | b"LOCK"
+            | b"UNLOCK"
+            | b"REPORT"
+            | b"SEARCH"
+            | b"PURGE"
+            | b"QUERY"
+    )
+}
+
+/// What may be the path of a request.
+pub(crate) fn is_path(text: &[u8]) -> bool {
+    text.starts_with(b"/") || text == b"*" || text.starts_with(b"http://") || text.starts_with(b"https://")
+}
+
+/// An address takes its place; with a port it does so too, and stays whole in `fields`.
+fn address(text: &[u8], draft: &mut Draft<'_>, scratch: &mut Scratch) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        draft.ip_address = Some(scratch.fields.keep(text.as_bytes()));
+        return true;
+    }
+    if let Ok(socket) = text.parse::<std::net::SocketAddr>() {
+        let host = text.rsplit_once(':').map_or(text, |(host, _)| host).trim_matches(['[', ']']);
+        debug_assert!(!host.is_empty(), "{socket}");
+        draft.ip_address = Some(scratch.fields.keep(host.as_bytes()));
+    }
+    false
+}
+
+/// W3C trace context, version 00 and what may come: `00-<32 hex>-<16 hex>-<2 hex>`.
+fn traceparent(text: &[u8]) -> Option<(Hex, Hex)> {
+    if text.len() < 55 || text[2] != b'-' || text[35] != b'-' || text[52] != b'-' || &text[..2] == b"ff" {
+        return None;
+    }
+    Some((Hex::new(&text[3..35], 32)?, Hex::new(&text[36..52], 16)?))
+}
+
+/// Whether every member can be read, so that none is lost half-way.
+fn well_formed(text: &[u8]) -> bool {
+    let Ok(mut members) = Members::of(text) else { return false };
+    loop {
+        match members.next() {
+            Ok(Some(_)) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Whether an escaped ESC is in there.
+fn has_escape_character(inner: &[u8]) -> bool {
+    memchr::memmem::find(inner, b"u001")
+        .is_some_and(|at| inner[at..].windows(5).any(|digits| digits.eq_ignore_ascii_case(b"u001b")))
+}

@@ -1,0 +1,128 @@
+//! A look into a nested object with simd-json's tape: what `req`, `res`, `http` and their like know of a request.
+//!
+//! Nested values stay in `fields` as their text. Some loggers (pino-http, ECS, Google Cloud) keep method, path and status
+//! only in there, where a walk over the line does not see them; the tape answers by key, with values decoded and typed.
+//! Lines without such an object never come here: for them the walk alone is faster (`benches/parser.rs`, group `json`).
+//!
+//! A text that simd-json refuses (a number beyond f64, more than its depth, no JSON at all) is not looked into, no more.
+
+use super::encode::{Draft, Str};
+use super::fields::Fields;
+use super::formats::slots;
+use simd_json::prelude::*;
+use simd_json::tape::Value;
+use simd_json::{Buffers, Tape};
+
+/// Longest text that is looked into: its tape takes up to 24 times as much memory.
+const LONGEST: usize = 16 << 10;
+
+/// Memory of simd-json. Kept by the parser and used for every line.
+pub(crate) struct Lookup {
+    buffers: Buffers,
+    tape: Tape<'static>,
+    /// simd-json decodes in place.
+    copy: Vec<u8>,
+}
+
+impl std::fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lookup").finish_non_exhaustive()
+    }
+}
+
+impl Default for Lookup {
+    fn default() -> Self {
+        Self { buffers: Buffers::new(0), tape: Tape(Vec::new()), copy: Vec::new() }
+    }
+}
+
+impl Lookup {
+    /// Fills the places of `draft` that are still empty from `text`, an object.
+    pub(crate) fn request(&mut self, text: &[u8], draft: &mut Draft<'_>, fields: &mut Fields) {
+        if text.len() > LONGEST || text.first() != Some(&b'{') {
+            return;
+        }
+        self.copy.clear();
+        self.copy.extend_from_slice(text);
+        let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
+        if simd_json::fill_tape(&mut self.copy, &mut self.buffers, &mut tape).is_ok() {
+            let object = tape.as_value();
+            fill(object, draft, fields);
+            // One more level, as in `http.request.method`.
+            for key in ["request", "response"] {
+                if let Some(inner) = object.get(key) {
+                    fill(inner, draft, fields);
+                }
+            }
+        }
+        self.tape = tape.reset();
+    }
+}
+
+fn fill(object: Value<'_, '_>, draft: &mut Draft<'_>, fields: &mut Fields) {
+    let Some(object) = object.as_object() else { return };
+    let find = |keys: &[&str]| keys.iter().find_map(|key| object.get(key));
+    let text = |keys: &[&str]| find(keys).and_then(|value| value.into_string());
+    let mut keep = |place: &mut Option<Str<'_>>, found: Option<&str>| {
+        if let (None, Some(found)) = (&place, found) {
+            *place = Some(fields.keep(found.as_bytes()));
+        }
+    };
+    keep(&mut draft.method, text(&["method", "requestMethod"]).filter(|m| slots::is_method(m.as_bytes())));
+    keep(
+        &mut draft.path,
+        text(&["url", "path", "uri", "requestUrl", "target"]).filter(|p| slots::is_path(p.as_bytes())),
+    );
+    keep(&mut draft.user_agent, text(&["userAgent", "user_agent"]));
+    if let Some(headers) = find(&["headers"]).and_then(|headers| headers.as_object()) {
+        keep(&mut draft.user_agent, headers.get("user-agent").and_then(|agent| agent.into_string()));
+    }
+    let is_address = |ip: &&str| ip.parse::<std::net::IpAddr>().is_ok();
+    keep(&mut draft.ip_address, text(&["remoteAddress", "remoteIp", "remote_ip", "ip"]).filter(is_address));
+    if draft.status_code.is_none() {
+        let status = find(&["statusCode", "status_code", "status"]).and_then(|status| status.as_u16());
+        draft.status_code = status.filter(|status| slots::is_status(*status));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Method, path, user agent, address, status.
+    type Seen<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>, Option<&'a str>, Option<u16>);
+
+    #[test]
+    fn requests() {
+        let check = |text: &str, expected: Seen<'_>| {
+            let (mut lookup, mut fields) = (Lookup::default(), Fields::default());
+            let mut draft = Draft::new("", "", Str::EMPTY);
+            lookup.request(b"{\"method\":\"none\"}", &mut draft, &mut fields);
+            lookup.request(text.as_bytes(), &mut draft, &mut fields);
+            let show = |value: Option<Str<'_>>| match value {
+                Some(Str::Kept(start, end)) => Some(String::from_utf8(fields.kept(start, end).to_vec()).unwrap()),
+                None => None,
+                other => panic!("{other:?}"),
+            };
+            let got = (show(draft.method), show(draft.path), show(draft.user_agent), show(draft.ip_address));
+            assert_eq!(
+                (got.0.as_deref(), got.1.as_deref(), got.2.as_deref(), got.3.as_deref()),
+                (expected.0, expected.1, expected.2, expected.3)
+            );
+            assert_eq!(draft.status_code, expected.4);
+        };
+        check(
+            r#"{"id":1,"method":"GET","url":"/a?b=\u00e9","headers":{"host":"h","user-agent":"curl/8"},"remoteAddress":"::1"}"#,
+            (Some("GET"), Some("/a?b=é"), Some("curl/8"), Some("::1"), None),
+        );
+        check(r#"{"statusCode":404}"#, (None, None, None, None, Some(404)));
+        check(
+            r#"{"request":{"method":"PUT"},"response":{"status_code":201}}"#,
+            (Some("PUT"), None, None, None, Some(201)),
+        );
+        check(r#"{"method":"get","url":7,"status":99999}"#, (None, None, None, None, None));
+        check(r#"{"method":"GET","big":1e400}"#, (None, None, None, None, None));
+        check("[1,2]", (None, None, None, None, None));
+        check(&format!("{{\"a\":{}{}}}", "[".repeat(5000), "]".repeat(5000)), (None, None, None, None, None));
+    }
+}

@@ -1,0 +1,235 @@
+//! The store's own thread: all work on files and on sled, so that the pipeline's runtime never waits for a disk.
+//!
+//! It sleeps without a timeout while nothing is asked and everything is on disk. Appends that wait at the same time share
+//! one `fdatasync`. Commits and retirements gather in the [`Inbox`] and are taken along with the next thing asked, or when the
+//! checkpoint is due.
+
+use super::checkpoint::Checkpoints;
+use super::dead::DeadLetters;
+use super::journal::Journal;
+use super::{AppendError, DeadLetter, FrameId, Shared, disk};
+use crate::metrics::Metrics;
+use crate::position::Ranges;
+use crate::sender::batch::Batch;
+use crate::source::SourceKey;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+use tokio::sync::oneshot::Sender;
+
+/// Something that a caller waits for.
+pub(super) enum Ask {
+    Append(Batch, Sender<Result<FrameId, AppendError>>),
+    Next(Option<FrameId>, Sender<Option<(FrameId, Batch)>>),
+    Dead(DeadLetter, Sender<Result<(), AppendError>>),
+    Sync(Sender<Result<(), AppendError>>),
+}
+
+/// What has been said and not yet been taken up. Bounded: a caller waits for each ask, commits merge by source, and a frame
+/// must have been handed out before it is retired.
+#[derive(Default)]
+pub(super) struct Inbox {
+    pub(super) asks: VecDeque<Ask>,
+    pub(super) commits: HashMap<SourceKey, Ranges>,
+    pub(super) retired: BTreeMap<FrameId, u32>,
+    /// The thread sleeps without a timeout.
+    pub(super) idle: bool,
+    pub(super) end: End,
+}
+
+/// Whether the thread is to end.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum End {
+    #[default]
+    No,
+    /// After a last checkpoint.
+    Clean,
+    /// At once, as if killed. For tests.
+    #[cfg_attr(not(test), allow(dead_code))]
+    Crash,
+}
+
+/// The thread's own things.
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) journal: Journal,
+    pub(super) dead: DeadLetters,
+    pub(super) metrics: Metrics,
+    pub(super) dir: PathBuf,
+    pub(super) max_bytes: u64,
+    pub(super) spooling: bool,
+    /// Held for life.
+    pub(super) _lock: std::fs::File,
+}
+
+/// Tells the callers that nobody serves them any more, also after a panic.
+struct Leaving(Arc<Shared>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let mut inbox = self.0.inbox();
+        if inbox.end == End::No {
+            inbox.end = End::Clean;
+        }
+        inbox.asks.clear();
+    }
+}
+
+type Waiting = Vec<(FrameId, Sender<Result<FrameId, AppendError>>)>;
+
+impl Worker {
+    /// Serves until told to end.
+    pub(super) fn run(mut self) {
+        let _leaving = Leaving(self.shared.clone());
+        loop {
+            let inbox = self.wait();
+            if inbox.end == End::Crash {
+                return;
+            }
+            let end = inbox.end;
+            self.serve(inbox);
+            if end == End::Clean {
+                if self.checkpoint(true).is_ok() {
+                    let _ = self.checkpoints.finish();
+                }
+                return;
+            }
+            if self.checkpoints.due().is_some_and(|due| Instant::now() >= due) {
+                let _ = self.checkpoint(false);
+            }
+        }
+    }
+
+    /// Sleeps until something is asked or a checkpoint is due, and takes everything that was said.
+    fn wait(&mut self) -> Inbox {
+        let shared = self.shared.clone();
+        let mut inbox = shared.inbox();
+        loop {
+            if !inbox.commits.is_empty() || !inbox.retired.is_empty() {
+                self.checkpoints.touch();
+            }
+            let (due, now) = (self.checkpoints.due(), Instant::now());
+            if !inbox.asks.is_empty() || inbox.end != End::No || due.is_some_and(|due| now >= due) {
+                let taken = std::mem::take(&mut *inbox);
+                inbox.end = taken.end;
+                return taken;
+            }
+            inbox = match due {
+                Some(due) => shared.wake.wait_timeout(inbox, due - now).unwrap_or_else(PoisonError::into_inner).0,
+                None => {
+                    inbox.idle = true;
+                    self.journal.rest();
+                    shared.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+            inbox.idle = false;
+        }
+    }
+
+    fn serve(&mut self, inbox: Inbox) {
+        let now_ms = disk::now_ms();
+        for (key, ranges) in &inbox.commits {
+            self.checkpoints.state.add(key, ranges, now_ms);
+        }
+        for (id, lines) in inbox.retired {
+            self.journal.retire(&mut self.checkpoints.state, id, lines);
+        }
+        let (appends, others): (Vec<_>, Vec<_>) =
+            inbox.asks.into_iter().partition(|ask| matches!(ask, Ask::Append(..)));
+        if !appends.is_empty() {
+            self.append(appends);
+        }
+        self.publish();
+        for ask in others {
+            match ask {
+                Ask::Append(..) => {}
+                Ask::Next(after, answer) => {
+                    let (frames, found) =
+                        (self.journal.totals.frames, self.journal.next(&mut self.checkpoints.state, after));
+                    if self.journal.totals.frames != frames {
+                        self.checkpoints.touch();
+                    }
+                    self.publish();
+                    let _ = answer.send(found);
+                }
+                Ask::Dead(letter, answer) => {
+                    let budget = self.budget();
+                    let kept = self.dead.append(&letter, budget);
+                    self.publish();
+                    let _ = answer.send(kept);
+                }
+                Ask::Sync(answer) => {
+                    let _ = answer.send(self.checkpoint(true));
+                }
+            }
+        }
+    }
+
+    /// Writes all, syncs once, answers all. After a failure none of the later ones is written: their order counts.
+    fn append(&mut self, appends: Vec<Ask>) {
+        let mut budget = if self.spooling { self.budget() } else { 0 };
+        let (mut waiting, mut refused, mut failed) = (Waiting::new(), Vec::new(), None);
+        for ask in appends {
+            let Ask::Append(batch, answer) = ask else { continue };
+            if self.journal.is_due() && failed.is_none() {
+                failed = self.settle(&mut waiting).err();
+            }
+            let written = match &failed {
+                Some(error) => Err(AppendError::clone(error)),
+                None => self.journal.write(&mut self.checkpoints.state, &batch, &mut budget),
+            };
+            match written {
+                Ok(id) => waiting.push((id, answer)),
+                Err(error) => {
+                    failed = Some(error.clone());
+                    refused.push((error, answer));
+                }
+            }
+        }
+        let failed = self.settle(&mut waiting).err().or(failed);
+        self.shared.full.store(failed == Some(AppendError::Full), Relaxed);
+        for (error, answer) in refused {
+            let _ = answer.send(Err(error));
+        }
+    }
+
+    fn settle(&mut self, waiting: &mut Waiting) -> Result<(), AppendError> {
+        let settled = self.journal.settle();
+        self.publish();
+        for (id, answer) in waiting.drain(..) {
+            let _ = answer.send(settled.clone().map(|()| id));
+        }
+        settled
+    }
+
+    /// Bytes that may still be written.
+    fn budget(&self) -> u64 {
+        let used = self.journal.totals.bytes + self.dead.bytes;
+        self.max_bytes.saturating_sub(used).min(disk::room(&self.dir))
+    }
+
+    /// Saves the state and deletes what it says is done with.
+    pub(super) fn checkpoint(&mut self, all: bool) -> Result<(), AppendError> {
+        let saved = self.checkpoints.save(all);
+        // On a full disk segments go even so: space is worth more than the risk to send their lines once more.
+        if saved.as_ref().map_or_else(disk::is_full, |()| true) {
+            self.journal.sweep(&self.checkpoints.state);
+            self.publish();
+        }
+        saved.map_err(AppendError::from)
+    }
+
+    fn publish(&self) {
+        let (totals, shared) = (self.journal.totals, &self.shared);
+        let bytes = totals.bytes + self.dead.bytes;
+        shared.frames.store(totals.frames, Relaxed);
+        shared.lines.store(totals.lines, Relaxed);
+        if shared.bytes.swap(bytes, Relaxed) > bytes {
+            shared.full.store(false, Relaxed);
+        }
+        self.metrics.spool_bytes.set(bytes as i64);
+    }
+}

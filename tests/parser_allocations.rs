@@ -1,0 +1,94 @@
+//! The parser's steady state allocates nothing: counted by an allocator, which is why this is a binary of its own.
+#![allow(unsafe_code)] // the allocator passes everything on; it only counts
+
+use rask_log_forwarder::buffer::{Chunk, Offsets};
+use rask_log_forwarder::metrics::Metrics;
+use rask_log_forwarder::parser::{Bounds, Parser, Records, Settings};
+use rask_log_forwarder::position::Generation;
+use rask_log_forwarder::source::{Container, Source};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Instant;
+
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const LINES: [&str; 8] = [
+    r#"{"time":"2026-11-21T13:00:00Z","level":"WARN","msg":"slow \"query\"","method":"GET","path":"/a","status":200,"n":1.5,"o":{"a":[1]},"remote_addr":"10.0.0.1:80"}"#,
+    r#"{"level":30,"pid":1,"hostname":"h","req":{"method":"GET","url":"/x"},"res":{"statusCode":304},"msg":"\u001b[1mdone"}"#,
+    r#"{"timestamp":"2026-11-21T13:00:00Z","level":"INFO","fields":{"message":"m","port":1},"target":"t"}"#,
+    r#"time=2026-11-21T13:00:00Z level=INFO msg="a \"b\"" n=1"#,
+    r#"10.0.0.1 - - [21/Nov/2026:13:00:00 +0000] "GET / HTTP/1.1" 200 615 "-" "curl/8" extra"#,
+    r#"2026/11/21 13:00:00 [error] 31#32: *7 no, client: 172.18.0.1, server: s, request: "GET /x HTTP/1.1", host: "h""#,
+    r#"2026-11-21 13:00:00.123 UTC [31] app@shop ERROR:  relation "x" does not exist"#,
+    "\u{1b}[31mWARN\u{1b}[0m plain text, naïve \u{1f600}",
+];
+
+#[test]
+fn no_allocation_a_line() {
+    let container = Container {
+        id: "ab".repeat(32),
+        name: "n".into(),
+        service: "s".into(),
+        group: None,
+        format: None,
+        tty: false,
+        log_driver: "json-file".into(),
+        max_size: None,
+    };
+    let source = Arc::new(Source { container: Arc::new(container), generation: Generation(1) });
+    let settings = Settings { format: None, mappings: Vec::new(), max_line_bytes: 1 << 20 };
+    let mut parser = Parser::new(settings, &Metrics::new());
+    let mut data = Vec::new();
+    for line in LINES {
+        let log = serde_json::to_string(&format!("{line}\n")).unwrap();
+        data.extend(format!("{{\"log\":{log},\"stream\":\"stderr\",\"time\":\"2026-11-21T13:00:01.5Z\"}}\n").bytes());
+    }
+    let data = bytes::Bytes::from(data.repeat(50));
+    let bounds = Bounds { records: usize::MAX, bytes: usize::MAX };
+    let mut out = Records::new(source.clone());
+    let mut run = || {
+        out.reset(source.clone());
+        let mut chunk = Chunk {
+            source: source.clone(),
+            data: data.clone(),
+            offsets: Offsets::File(0),
+            lines: 50 * LINES.len() as u32,
+            read_at: Instant::now(),
+        };
+        let before = COUNT.get();
+        parser.chunk(&mut chunk, &mut out, bounds);
+        assert_eq!(out.records(), 50 * LINES.len());
+        COUNT.get() - before
+    };
+    assert!(run() > 0, "the first run buys its memory");
+    // One: the merged ranges of the fresh `Records`.
+    assert!(run() <= 1, "{} allocations for {} lines", run(), 50 * LINES.len());
+}
