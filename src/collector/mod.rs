@@ -1,8 +1,362 @@
-//! stub
+//! Finds the containers of one service and reads their logs into the queue.
+//!
+//! Two sources of discovery run side by side: the containers directory (`containers_dir`), always, since it needs nothing but
+//! a read-only mount; and Docker's events (`docker`), where the API is reachable. Both tell what they find to one loop, here,
+//! which keys by container id and starts one task for each container, once. Side by side is simpler than choosing: neither
+//! has to know whether the other works, there is no moment of switching at which a container could be missed, and when the
+//! socket appears, breaks or is refused, nothing changes for logs that are read from files.
+//!
+//! A log is read from its file (`tail`) where the driver is json-file and the file can be opened, and otherwise streamed
+//! (`stream`) where there is an API. A log whose delivery was begun by stream goes on by stream: positions of the two
+//! cannot be compared.
+//!
+//! A container is followed as long as it exists, running or not: it may be started again.
+//!
+//! Only this module hears the program's stop. It stops discovery, lets every task read to its log's current end, and drops
+//! the queue's sender; the stages behind it end when their input does.
+
 pub mod checkpoint;
-pub mod containers_dir;
-pub mod docker;
-pub mod monitor;
-pub mod stream;
+mod containers_dir;
+mod docker;
+#[cfg(test)]
+mod fake_daemon;
+mod generations;
+mod input;
+mod lines;
+mod log_file;
+mod monitor;
+mod stream;
+pub mod survey;
 pub mod tail;
 pub mod watch;
+
+use crate::buffer::queue;
+use crate::config::Config;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::source::Container;
+use checkpoint::Positions;
+use docker::Api;
+use monitor::{Facts, Own, Rules};
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::watch::{Receiver, Sender};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinError, JoinSet};
+use watch::Watcher;
+
+pub use survey::{Survey, survey};
+
+/// What discovery has to tell that has not been taken note of; then discovery waits.
+const EVENTS: usize = 16;
+
+/// What the sources of discovery tell. The same may be told twice, by one or both.
+#[derive(Debug)]
+enum Event {
+    /// A container that is to be collected.
+    Found(Box<Facts>),
+    /// A container was started that may be one of ours.
+    Started(String),
+    /// A container does not exist any more; it may never have been ours.
+    Gone(String),
+}
+
+/// Collects the logs of one service.
+#[derive(Debug)]
+pub struct Collector {
+    rules: Arc<Rules>,
+    reading: Reading,
+}
+
+impl Collector {
+    /// Sets up; to be called within the runtime, on which inotify is read from now on.
+    pub fn new(config: &Config, positions: Positions, queue: queue::Sender, metrics: Metrics) -> Self {
+        let watcher = Watcher::start().unwrap_or_else(|error| {
+            tracing::warn!(%error, "changes are looked for once a second instead");
+            Watcher::none()
+        });
+        let rules = Rules::new(&config.target_service, Own::detect());
+        let (dir, api) = (config.containers_dir.clone(), Api::of(&config.docker_host));
+        Self { rules: Arc::new(rules), reading: Reading::new(dir, api, watcher, positions, queue, metrics) }
+    }
+
+    /// Runs until `stop` turns true or its sender is gone; then every log is read to its current end and the queue's sender
+    /// is dropped. What may come back (the daemon, the directory) is said and waited for.
+    pub async fn run(self, mut stop: Receiver<bool>) {
+        let Self { rules, mut reading } = self;
+        let (events_in, mut events) = mpsc::channel(EVENTS);
+        let mut discovery = JoinSet::new();
+        let watcher = || reading.watcher.clone();
+        if let Some(api) = reading.api.clone() {
+            discovery.spawn(docker::discover(api, rules.clone(), watcher(), events_in.clone()));
+        }
+        discovery.spawn(containers_dir::discover(reading.dir.clone(), rules.clone(), watcher(), events_in));
+        tracing::info!(target_service = rules.target(), "looking for containers");
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                Some(event) = events.recv() => reading.note(event),
+                Some(ended) = reading.tasks.join_next() => reading.ended(ended),
+                Some(ended) = discovery.join_next() => ended.unwrap_or_else(carry_on_panic),
+            }
+        }
+        drop(discovery);
+        reading.finish().await;
+    }
+}
+
+/// The containers that are being read.
+#[derive(Debug)]
+struct Reading {
+    dir: PathBuf,
+    api: Option<Api>,
+    watcher: Watcher,
+    positions: Positions,
+    queue: queue::Sender,
+    metrics: Metrics,
+    /// By container id; each has a task in `tasks`, which returns the id.
+    followed: HashMap<String, Followed>,
+    tasks: JoinSet<String>,
+    /// Ids of containers of which it was said that nobody can read their log.
+    unreadable: HashSet<String>,
+    /// Ids of containers that were followed to their end. An event of the API that comes late must not make a stream of a
+    /// log that has been read from its file.
+    over: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Followed {
+    container: Arc<Container>,
+    /// Tells the task to read to the log's current end and return.
+    stop: Sender<bool>,
+    /// Tells a stream that something happened to its container.
+    again: Arc<Notify>,
+    /// Tells a stream that its container was removed.
+    removed: Arc<AtomicBool>,
+}
+
+/// How a container's log is read.
+#[derive(Debug, PartialEq, Eq)]
+enum Way {
+    File(PathBuf),
+    Stream(Api),
+}
+
+impl Reading {
+    fn new(
+        dir: PathBuf,
+        api: Option<Api>,
+        watcher: Watcher,
+        positions: Positions,
+        queue: queue::Sender,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            dir,
+            api,
+            watcher,
+            positions,
+            queue,
+            metrics,
+            followed: HashMap::new(),
+            tasks: JoinSet::new(),
+            unreadable: HashSet::new(),
+            over: HashSet::new(),
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Found(facts) => match self.followed.get(&facts.id) {
+                Some(followed) => followed.again.notify_one(),
+                None => self.follow(&facts),
+            },
+            Event::Started(id) => {
+                if let Some(followed) = self.followed.get(&id) {
+                    followed.again.notify_one();
+                }
+            }
+            Event::Gone(id) => {
+                self.unreadable.remove(&id);
+                // A tail sees for itself that its directory is gone, a stream has to be told to look.
+                if let Some(followed) = self.followed.get(&id) {
+                    followed.removed.store(true, Ordering::Relaxed);
+                    followed.again.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Starts reading a container's log, if there is a way.
+    fn follow(&mut self, facts: &Facts) {
+        let container = facts.container();
+        let streamed = stream::source(container.clone());
+        let committed = self.positions.get(&streamed.key()).cloned();
+        let over = self.over.contains(&container.id);
+        let way = match way(facts, &self.dir, self.api.as_ref(), committed.is_some()) {
+            Ok(Way::Stream(_)) if over => return,
+            Ok(way) => way,
+            Err(why) => {
+                if !over && self.unreadable.insert(container.id.clone()) {
+                    tracing::warn!(container = container.name, service = container.service, "not collected: {why}");
+                }
+                return;
+            }
+        };
+        self.unreadable.remove(&container.id);
+        say_followed(&container, &way);
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let (again, removed) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let id = container.id.clone();
+        let (queue, metrics) = (self.queue.clone(), self.metrics.clone());
+        match way {
+            Way::File(log) => {
+                let dir = self.dir.join(&id);
+                let (positions, watcher) = (self.positions.clone(), self.watcher.clone());
+                let container = container.clone();
+                self.tasks.spawn(async move {
+                    tail::follow(container, dir, log, positions, watcher, queue, metrics, stopped).await;
+                    id
+                });
+            }
+            Way::Stream(api) => {
+                let cursor = stream::Cursor::new(committed.unwrap_or_default());
+                let (again, removed) = (again.clone(), removed.clone());
+                let stop = stopped;
+                let follow = stream::Follow { api, source: streamed, cursor, queue, metrics, again, removed, stop };
+                self.tasks.spawn(async move {
+                    follow.run().await;
+                    id
+                });
+            }
+        }
+        self.followed.insert(container.id.clone(), Followed { container, stop, again, removed });
+        self.metrics.containers.set(self.followed.len() as i64);
+    }
+
+    /// A task has returned.
+    fn ended(&mut self, ended: Result<String, JoinError>) {
+        let id = ended.unwrap_or_else(carry_on_panic);
+        if let Some(followed) = self.followed.remove(&id) {
+            let container = &followed.container;
+            let (id, service) = (short(&id), &container.service);
+            tracing::info!(container = container.name, id, service, "no longer followed");
+            self.over.insert(followed.container.id.clone());
+        }
+        self.metrics.containers.set(self.followed.len() as i64);
+    }
+
+    /// Lets every task read to its log's current end.
+    async fn finish(mut self) {
+        for followed in self.followed.values() {
+            let _ = followed.stop.send(true);
+        }
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap_or_else(carry_on_panic);
+        }
+    }
+}
+
+/// A task that panicked takes the program with it. It is started again and resumes exactly; going on would leave a log
+/// unread in silence.
+fn carry_on_panic<T>(error: JoinError) -> T {
+    std::panic::resume_unwind(error.into_panic())
+}
+
+fn say_followed(container: &Container, way: &Way) {
+    let Container { name, service, log_driver: driver, .. } = container;
+    let id = short(&container.id);
+    let way = match way {
+        Way::File(_) => "log file",
+        Way::Stream(_) => "API stream",
+    };
+    tracing::info!(container = name, id, service, driver, "following by {way}");
+    // Of Docker's own drivers only json-file is without a bound by default.
+    if driver == "json-file" && container.max_size.is_none() {
+        tracing::warn!(
+            container = name,
+            "its log has no max-size and will fill the disk; set the log option max-size (and max-file)"
+        );
+    }
+}
+
+/// The usual short form of a container id.
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+/// How the log of a container can be read; else why not, and what to do about it.
+fn way(facts: &Facts, dir: &Path, api: Option<&Api>, streamed_before: bool) -> Result<Way, String> {
+    let driver = facts.log_driver.as_str();
+    if driver == "none" {
+        return Err("its log driver is none: nobody keeps its log".into());
+    }
+    let by_api = || match api {
+        Some(api) if api.is_there() => Ok(Way::Stream(api.clone())),
+        Some(api) => Err(format!("there is no {api}: mount the host's socket, or name it with DOCKER_HOST")),
+        None => Err("DOCKER_HOST is none".into()),
+    };
+    if driver != "json-file" {
+        return by_api()
+            .map_err(|why| format!("its log driver is {driver}, which only Docker's API can read, and {why}"));
+    }
+    if streamed_before && let Ok(way) = by_api() {
+        return Ok(way);
+    }
+    match openable(&dir.join(&facts.id), &facts.log_file) {
+        Ok(log) => Ok(Way::File(log)),
+        Err(error) => by_api()
+            .map_err(|why| format!("its log cannot be read ({error}; {}) nor streamed ({why})", containers_dir::CURE)),
+    }
+}
+
+/// The path of a log that can be opened, or that is not there yet.
+fn openable(dir: &Path, name: &std::ffi::OsStr) -> io::Result<PathBuf> {
+    let log = dir.join(name);
+    match std::fs::File::open(&log) {
+        Ok(_) => Ok(log),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && dir.is_dir() => Ok(log),
+        Err(error) => Err(error),
+    }
+}
+
+/// Growing pauses, with full jitter.
+#[derive(Debug)]
+struct Backoff {
+    next: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { next: limits::BACKOFF_FIRST }
+    }
+}
+
+impl Backoff {
+    /// Things went well: the next pause is a short one.
+    fn reset(&mut self) {
+        self.next = limits::BACKOFF_FIRST;
+    }
+
+    /// Whether nothing has gone wrong since things went well.
+    fn is_fresh(&self) -> bool {
+        self.next == limits::BACKOFF_FIRST
+    }
+
+    async fn pause(&mut self) {
+        tokio::time::sleep(self.length()).await;
+    }
+
+    fn length(&mut self) -> Duration {
+        let pause = self.next.mul_f64(fastrand::f64());
+        self.next = (self.next * 2).min(limits::BACKOFF_MAX);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests;

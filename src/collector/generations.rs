@@ -1,0 +1,506 @@
+//! Which log files of one container are open, and in what order they are to be read.
+//!
+//! What Docker does to the file (moby `daemon/logger/loggerutils/logfile.go`), always after closing it:
+//! `max-file=1` unlinks `<log>` and creates it anew; `max-file≥2` renames `<log>.1 → .2 …`, then `<log> → <log>.1`, then
+//! creates `<log>`; `compress` turns `.1` into `.1.gz` in the background and unlinks it when that is complete. `docker rm`
+//! removes the directory. Others copy the file and truncate it.
+//!
+//! - Truth is what `stat` says: [`Generations::reconcile`] compares the path with the newest open descriptor. Events only
+//!   say when to look.
+//! - A generation is open from when it is seen until it is read to its end, whatever becomes of its name. The oldest is
+//!   read first. Those that are known to be delivered are not opened at all.
+//! - A file is over once the path names another one, or the directory is gone; what is read to its end *after* that was
+//!   noticed is complete. While the path names nothing, the last file may still be written to.
+//! - Siblings are looked at from the newest name to the oldest: a rotation meanwhile moves files towards where the search
+//!   goes, so that one can be met twice but not missed.
+//! - Bytes that are gone leave no trace but their absence. A gap is reported where the last known generation is not to be
+//!   found although rotations leave files behind: when none of the files found at start-up is known while others of the
+//!   container were, and when the file read last has left a chain of siblings. Something *may* be missing then, and the
+//!   report says "may". With `max-file=1` several rotations between two looks cannot be told from one.
+//!
+//! It reads no lines and sends nothing.
+
+use super::checkpoint::Positions;
+use super::input::{FileId, Input, generation, is_shortage, last_sibling, open_sibling};
+use super::lines::Lines;
+use super::log_file::Log;
+use super::watch::{Watch, Watcher};
+use crate::metrics::Metrics;
+use crate::position::{Generation, Ranges};
+use crate::source::{Container, Source, SourceKey};
+use inotify::WatchMask;
+use std::collections::VecDeque;
+use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::sleep_until;
+
+/// Generations of one container that are open at the same time; those beyond are opened when the oldest are read.
+const MAX_OPEN: usize = 64;
+/// Generations remembered as read, so that they are known again under their next name.
+const MAX_DONE: usize = 1024;
+/// Highest number of a rotated file that is looked at.
+const MAX_SIBLING: u32 = 256;
+/// How often to look where inotify cannot be used, or after an error.
+const POLL: Duration = Duration::from_millis(250);
+/// Looks at the siblings in a row when the log is rotated meanwhile.
+const LOOKS: usize = 8;
+
+/// A file found under the log's name (`number` 0) or that of a rotated sibling.
+#[derive(Debug)]
+struct Found {
+    number: u32,
+    id: FileId,
+    input: Input,
+    generation: Option<Generation>,
+}
+
+impl Found {
+    fn is(&self, log: &Log) -> bool {
+        log.id == Some(self.id) || (self.generation.is_some() && self.generation == log.generation())
+    }
+}
+
+/// The generations of one container's log.
+#[derive(Debug)]
+pub struct Generations {
+    container: Arc<Container>,
+    dir: PathBuf,
+    log_path: PathBuf,
+    positions: Positions,
+    watcher: Watcher,
+    metrics: Metrics,
+    /// Oldest first. Only the last one can be written to.
+    open: VecDeque<Log>,
+    /// Generations that were closed, oldest first, and up to where they were read.
+    done: VecDeque<(Generation, u64)>,
+    dir_watch: Option<Watch>,
+    /// The files have been looked at once.
+    scanned: bool,
+    /// The directory is gone; nothing new will come.
+    removed: bool,
+    /// What is open is read to where it ends now; nothing new is opened.
+    frozen: bool,
+    /// Something failed: when to look at everything again, without being woken.
+    retry: Option<Instant>,
+    /// What was said last to have failed, so that it is said once.
+    complaint: Option<&'static str>,
+    /// Rotated files that were reported as unreadable.
+    unreadable: VecDeque<FileId>,
+    /// A gap to be reported before the lines of the next generation of which nothing is known.
+    lost: Option<&'static str>,
+}
+
+impl Generations {
+    /// Nothing is opened yet.
+    pub fn new(
+        container: Arc<Container>,
+        dir: PathBuf,
+        log_path: PathBuf,
+        positions: Positions,
+        watcher: Watcher,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            container,
+            dir,
+            log_path,
+            positions,
+            watcher,
+            metrics,
+            open: VecDeque::new(),
+            done: VecDeque::new(),
+            dir_watch: None,
+            scanned: false,
+            removed: false,
+            frozen: false,
+            retry: None,
+            complaint: None,
+            unreadable: VecDeque::new(),
+            lost: None,
+        }
+    }
+
+    /// Opens what has appeared, and notices what nobody writes to any more. Costs one `stat` when nothing has.
+    pub fn reconcile(&mut self) {
+        if self.frozen || self.removed {
+            return;
+        }
+        let again = self.retry.is_some_and(|retry| retry <= Instant::now());
+        if again {
+            self.retry = None;
+        }
+        self.watch_directory();
+        match FileId::at(&self.log_path) {
+            Ok(Some(id)) if self.live() == Some(id) && !again => {}
+            Ok(None) if self.is_removed() => {
+                self.removed = true;
+                self.open.iter_mut().for_each(Log::rotate);
+            }
+            Ok(None) if self.scanned && !again => self.look_again_if_unlinked(),
+            // What has come since is opened when there is room again; until then, what is open is over.
+            Ok(Some(_)) if self.open.len() >= MAX_OPEN => self.open.iter_mut().for_each(Log::rotate),
+            Ok(found) => {
+                self.scan();
+                if found.is_none() {
+                    self.look_again_if_unlinked();
+                }
+            }
+            Err(error) => self.trouble("the log cannot be looked at", &error),
+        }
+    }
+
+    /// `docker rm` takes the log, then its directory; but a directory in which a file is still open goes without an event
+    /// of its own (its inode outlives the name). Looked for by the clock, which a rotation ends within moments.
+    fn look_again_if_unlinked(&mut self) {
+        if !self.open.is_empty() {
+            self.retry.get_or_insert_with(|| Instant::now() + POLL);
+        }
+    }
+
+    /// The oldest generation not yet read to its end.
+    pub fn front(&mut self) -> Option<&mut Log> {
+        self.open.front_mut()
+    }
+
+    /// Finds out whose lines the oldest open generation holds; false when its first line is not complete yet (or, if it is
+    /// rotated, when it is empty).
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn name_front(&mut self) -> io::Result<bool> {
+        self.name_open(0)
+    }
+
+    fn name_open(&mut self, i: usize) -> io::Result<bool> {
+        let Some(log) = self.open.get(i).filter(|log| log.source().is_none()) else { return Ok(true) };
+        let Some(generation) = generation(&log.input.head()?, log.rotated) else { return Ok(false) };
+        if let Some(mut log) = self.open.remove(i) {
+            self.name(&mut log, generation);
+            self.open.insert(i, log);
+        }
+        Ok(true)
+    }
+
+    /// Closes the oldest open generation.
+    pub fn close_front(&mut self) {
+        let Some(log) = self.open.pop_front() else { return };
+        let Some(generation) = log.generation() else { return };
+        self.done.retain(|(done, _)| *done != generation);
+        if self.done.len() == MAX_DONE {
+            self.done.pop_front();
+        }
+        // Of what was given up, nothing more is to be had, under whatever name it is met again.
+        let end = if log.is_given_up() { u64::MAX } else { log.lines.end() };
+        self.done.push_back((generation, end));
+    }
+
+    /// The file that is being written to has become shorter than what was read of it. What follows in it is a new
+    /// generation; the old one is read on in a copy, if somebody made one, and is over.
+    pub fn truncated(&mut self) {
+        let frozen = self.frozen;
+        let Some(log) = self.open.back_mut() else { return };
+        let head = log.input.head().unwrap_or_default();
+        if generation(&head, false) == log.generation() && !frozen {
+            // Cut in the middle: offsets repeat, which the identity of a line cannot express.
+            let size = log.input.size().ok().flatten().unwrap_or(0);
+            tracing::warn!(container = %self.container.name, size, "the log was cut; going on from its new end");
+            log.lines = Lines::new(size);
+            log.delivered = Ranges::default();
+            return;
+        }
+        log.give_up();
+        if !frozen {
+            log.id = None;
+            self.lost = Some("the log was truncated; lines may be missing");
+            self.scan();
+        }
+    }
+
+    /// Whether everything has been read and nothing more can come.
+    pub fn is_over(&self) -> bool {
+        self.removed && self.open.is_empty()
+    }
+
+    /// From here on what there is now is read to where it ends now, and nothing else is opened.
+    pub fn freeze(&mut self) {
+        self.reconcile();
+        self.frozen = true;
+        if let Some(log) = self.open.back_mut().filter(|log| !log.rotated) {
+            log.stop_at = log.input.size().ok().flatten();
+        }
+    }
+
+    /// Whether [`freeze`](Self::freeze) was called.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    /// Measures what is waiting in the open files.
+    pub fn measure_lag(&mut self) {
+        self.open.iter_mut().for_each(Log::measure_lag);
+    }
+
+    /// Says that something failed, and has everything looked at again after a while.
+    pub fn trouble(&mut self, what: &'static str, error: &io::Error) {
+        self.complain(what, error);
+        self.retry.get_or_insert_with(|| Instant::now() + POLL);
+    }
+
+    fn complain(&mut self, what: &'static str, error: &io::Error) {
+        if self.complaint != Some(what) {
+            tracing::warn!(container = %self.container.name, %error, "{what}; trying again");
+            self.complaint = Some(what);
+        }
+    }
+
+    /// Waits until there may be something new: lines, a rotation, the end. Safe to cancel.
+    pub async fn changed(&mut self) {
+        let live = self.open.back_mut().and_then(|log| log.watch.as_mut());
+        tokio::select! {
+            () = changed(live) => {}
+            () = changed(self.dir_watch.as_mut()) => {}
+            () = reached(self.retry) => {}
+        }
+    }
+
+    /// As [`changed`](Self::changed), but not for new lines.
+    pub async fn files_changed(&mut self) {
+        tokio::select! {
+            () = changed(self.dir_watch.as_mut()) => {}
+            () = reached(self.retry) => {}
+        }
+    }
+
+    /// The file that the log's path named when it was last looked at, if it is open.
+    fn live(&self) -> Option<FileId> {
+        self.open.back().filter(|log| !log.rotated).and_then(|log| log.id)
+    }
+
+    /// The path names nothing: for good, or in the middle of a rotation?
+    fn is_removed(&mut self) -> bool {
+        match self.dir.try_exists() {
+            Ok(exists) => !exists,
+            Err(error) => {
+                self.trouble("the container's directory cannot be looked at", &error);
+                false
+            }
+        }
+    }
+
+    fn watch_directory(&mut self) {
+        // While something is in trouble, no more often than everything else.
+        if self.retry.is_some() || self.dir_watch.as_ref().is_some_and(|watch| !watch.ended()) {
+            return;
+        }
+        let mask =
+            WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::DELETE_SELF | WatchMask::MOVE_SELF;
+        match self.watcher.watch(self.log_path.parent().unwrap_or(&self.dir), mask) {
+            Ok(watch) => self.dir_watch = Some(watch),
+            Err(error) => {
+                self.dir_watch = None;
+                self.trouble("the container's directory cannot be watched", &error);
+            }
+        }
+    }
+
+    fn watch_log(&mut self, i: usize) {
+        let log = &mut self.open[i];
+        let Some(file) = log.input.plain().filter(|_| !log.rotated) else { return };
+        match self.watcher.watch_file(file, WatchMask::MODIFY) {
+            Ok(watch) => log.watch = Some(watch),
+            Err(error) => self.trouble("the log cannot be watched", &error),
+        }
+    }
+
+    /// Looks at the log and its siblings, until the log is the same before and after.
+    fn scan(&mut self) {
+        for _ in 0..LOOKS {
+            match self.find() {
+                Ok(found) => self.take_in(found),
+                Err(error) => return self.trouble("the log files cannot be opened", &error),
+            }
+            let full = self.open.len() >= MAX_OPEN;
+            match FileId::at(&self.log_path) {
+                Ok(Some(id)) if self.live() != Some(id) && !full => {}
+                Ok(_) => return,
+                Err(error) => return self.trouble("the log cannot be looked at", &error),
+            }
+        }
+    }
+
+    /// The log and its siblings, newest name first, with the generation of each that is not open by inode.
+    fn find(&mut self) -> io::Result<Vec<Found>> {
+        let mut all = Vec::new();
+        for number in 0..=last_sibling(&self.log_path)?.saturating_add(1).min(MAX_SIBLING) {
+            let (input, id) = match open_sibling(&self.log_path, number) {
+                Ok(Some(opened)) => opened,
+                Ok(None) => continue,
+                Err(error) if number == 0 || is_shortage(&error) => return Err(error),
+                Err(error) => {
+                    // No reason to leave the others unread. It is tried again at the next rotation.
+                    self.complain("a rotated log file cannot be opened", &error);
+                    continue;
+                }
+            };
+            let mut found = Found { number, id, input, generation: None };
+            if !self.open.iter().any(|log| log.id == Some(id)) {
+                match found.input.head() {
+                    Ok(head) => found.generation = generation(&head, number > 0),
+                    Err(error) if number == 0 => return Err(error),
+                    Err(error) => {
+                        self.unreadable(id, &error);
+                        continue;
+                    }
+                }
+            }
+            all.push(found);
+        }
+        Ok(all)
+    }
+
+    /// A rotated file, of which not even the beginning can be read. It is met again at every rotation, and reported once.
+    fn unreadable(&mut self, id: FileId, error: &io::Error) {
+        if self.unreadable.contains(&id) {
+            return;
+        }
+        self.complain("a rotated log file cannot be read", error);
+        self.unreadable.push_back(id);
+        self.unreadable.truncate(MAX_SIBLING as usize);
+        self.lost = Some("a rotated log file cannot be read; its lines are missing unless they were read before");
+    }
+
+    /// Opens what of `found` (newest first) is not open, done or delivered, each in its place.
+    fn take_in(&mut self, found: Vec<Found>) {
+        if let Some(live) = found.first().filter(|first| first.number == 0) {
+            self.open.iter_mut().filter(|log| log.id != Some(live.id)).for_each(Log::rotate);
+        }
+        // One whose first line has come since must be known in its archive.
+        for i in 0..self.open.len() {
+            if let Err(error) = self.name_open(i) {
+                self.trouble("the log cannot be read", &error);
+            }
+        }
+        self.look_for_gap(&found);
+        // What is open and has no name any more is older than all that has one; and nothing goes before what is being read.
+        let mut at = self.open.iter().take_while(|log| !found.iter().any(|found| found.is(log))).count();
+        at = at.max(usize::from(!self.open.is_empty()));
+        for found in found.into_iter().rev() {
+            if let Some(i) = self.open.iter().position(|log| found.is(log)) {
+                self.adopt(i, found);
+                at = i + 1;
+            } else if self.open.len() < MAX_OPEN && !self.is_settled(&found) {
+                let rotation = self.scanned && !(self.open.is_empty() && self.done.is_empty());
+                self.metrics.rotations.inc_by(u64::from(rotation));
+                self.insert(at, found);
+                at += 1;
+            }
+        }
+        self.scanned = true;
+    }
+
+    /// Whether the generation that is known to be the last one has left no trace among `found`, although others have.
+    fn look_for_gap(&mut self, found: &[Found]) {
+        if !self.scanned {
+            let known = |generation| self.positions.get(&self.key(generation)).is_some();
+            let lost = self.positions.any_of(&self.container.id)
+                && !found.iter().filter_map(|found| found.generation).any(known);
+            if lost {
+                self.lost = Some("the log was rotated away while nobody read it; lines may be missing");
+            }
+            return;
+        }
+        let is_last = |found: &Found| match (self.open.back(), self.done.back()) {
+            (Some(log), _) => found.is(log),
+            (None, Some((done, _))) => found.generation == Some(*done),
+            (None, None) => true,
+        };
+        if found.iter().any(|found| found.number > 0) && !found.iter().any(is_last) {
+            self.lost = Some("the log was rotated faster than it was read; lines may be missing");
+        }
+    }
+
+    /// What is open already was found again: perhaps under another inode, of which one is to be read on.
+    fn adopt(&mut self, i: usize, found: Found) {
+        let log = &mut self.open[i];
+        if log.id == Some(found.id) {
+            if log.watch.is_none() {
+                self.watch_log(i);
+            }
+            return;
+        }
+        let gone = matches!(log.input, Input::Gone);
+        let complete = !found.input.ends_at(log.lines.end().saturating_sub(1)).unwrap_or(true);
+        if !complete || !(gone || found.number == 0) {
+            return;
+        }
+        log.input = found.input;
+        log.id = Some(found.id);
+        log.rotated = found.number > 0;
+        if gone {
+            self.lost = None;
+        }
+        self.watch_log(i);
+    }
+
+    fn insert(&mut self, at: usize, found: Found) {
+        let mut log = Log::new(found.input, found.id, found.number > 0, &self.metrics);
+        if let Some(generation) = found.generation {
+            self.name(&mut log, generation);
+        }
+        self.open.insert(at, log);
+        self.watch_log(at);
+    }
+
+    /// Says whose lines `log` holds, and from where it is to be read.
+    fn name(&mut self, log: &mut Log, generation: Generation) {
+        let key = self.key(generation);
+        let mut start = self.start_of(generation);
+        let size = log.input.size().ok().flatten().unwrap_or(u64::MAX);
+        match self.positions.get(&key) {
+            Some(delivered) if delivered.end() <= size => log.delivered = delivered.clone(),
+            Some(_) => {
+                tracing::warn!(container = %self.container.name, size, "the log has lost its end; going on from there");
+            }
+            None => log.gap = self.lost.take(),
+        }
+        self.lost = None;
+        start = start.min(size);
+        log.lines = Lines::new(start);
+        log.source = Some(Arc::new(Source { container: self.container.clone(), generation }));
+        log.measure_lag();
+    }
+
+    /// Where reading of a generation begins.
+    fn start_of(&self, generation: Generation) -> u64 {
+        let done = self.done.iter().find(|(done, _)| *done == generation).map_or(0, |(_, end)| *end);
+        let delivered = self.positions.get(&self.key(generation)).map_or(0, Ranges::low_water);
+        done.max(delivered)
+    }
+
+    /// Whether there is nothing to be read of a file that nobody writes to.
+    fn is_settled(&self, found: &Found) -> bool {
+        let start = found.generation.map_or(0, |generation| self.start_of(generation));
+        found.number > 0 && (start == u64::MAX || found.input.ends_at(start).unwrap_or(false))
+    }
+
+    fn key(&self, generation: Generation) -> SourceKey {
+        SourceKey { container: self.container.id.clone(), generation }
+    }
+}
+
+async fn changed(watch: Option<&mut Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => pending().await,
+    }
+}
+
+async fn reached(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => pending().await,
+    }
+}
