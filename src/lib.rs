@@ -5,12 +5,16 @@
 pub mod admin;
 pub mod app;
 pub mod buffer;
+pub mod check;
 pub mod cli;
 pub mod collector;
 pub mod config;
+pub mod exit;
 pub mod limits;
 pub mod metrics;
 pub mod parser;
+pub mod pipeline;
 pub mod position;
 pub mod sender;
 pub mod source;
+pub mod tap;

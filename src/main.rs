@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The sidecar's binary; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rask_log_forwarder::cli::main_with(std::env::args_os())
+}

@@ -1,8 +1,22 @@
-//! The configuration as the program uses it: valid, immutable, complete. How it is written is [`raw`]'s business.
+//! The configuration as the program uses it: valid, immutable, complete.
+//!
+//! [`keys`] says which keys there are, [`raw`] collects what was written for them, `resolve` makes a [`Config`] of it or says
+//! everything that is wrong. Nothing but this module reads the environment.
 
+mod address;
+pub mod error;
+pub mod keys;
 pub mod raw;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use raw::{Origin, RawConfig};
 
 use crate::parser::formats::Format;
+use keys::{KEYS, Key, Kind};
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,8 +70,94 @@ pub struct Config {
     pub shutdown_timeout: Duration,
 }
 
-/// Where batches go: an `http` or `https` URL, taken apart.
+/// Port of the admin endpoint when nobody asks for one.
+pub const DEFAULT_METRICS_PORT: u16 = 9090;
+
+/// One line of the effective configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Name of the variable.
+    pub key: &'static str,
+    /// The value in force; a secret's is `***`, and one that is not set is empty.
+    pub value: String,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+impl Config {
+    /// Reads flags (by key), the environment and the files they name. The `RawConfig` remembers where each value was written.
+    pub fn load(
+        flags: impl Fn(&Key) -> Option<OsString>,
+        env: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<(Self, RawConfig), ConfigErrors> {
+        let (raw, errors) = RawConfig::gather(flags, env);
+        let config = resolve::resolve(&raw, errors, hostname)?;
+        Ok((config, raw))
+    }
+
+    /// Reads variables from a list instead of the environment: for tests and for embedding.
+    ///
+    /// ```
+    /// use rask_log_forwarder::config::Config;
+    /// let config = Config::from_vars(&[("TARGET_SERVICE", "api"), ("BATCH_SIZE", "500")]).unwrap();
+    /// assert_eq!(config.batch_size, 500);
+    /// assert!(Config::from_vars(&[("TARGET_SERVICE", "api"), ("BATCH_SIZE", "many")]).is_err());
+    /// ```
+    pub fn from_vars(vars: &[(&str, &str)]) -> Result<Self, ConfigErrors> {
+        let env = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        Self::load(|_| None, env).map(|(config, _)| config)
+    }
+
+    /// The part that the parser needs.
+    pub fn parser_settings(&self) -> crate::parser::Settings {
+        crate::parser::Settings {
+            format: self.format,
+            mappings: self.parser_mappings.clone(),
+            max_line_bytes: self.max_line_bytes,
+        }
+    }
+
+    /// Every key with the value in force and where it was written, secrets masked.
+    pub fn effective(&self, raw: &RawConfig) -> Vec<Setting> {
+        let setting = |key: &'static Key| {
+            let given = raw.get(key.env);
+            let origin = given.map_or(Origin::Default, |value| value.origin.clone());
+            let text = given.map(|value| value.text.as_str()).or(match key.default {
+                keys::Default::Value(text) => Some(text),
+                keys::Default::Unset(_) => None,
+            });
+            let value = match (key.env, text) {
+                ("TARGET_SERVICE", _) => self.target_service.clone(),
+                ("RASK_ENDPOINT", _) => self.endpoint.to_string(),
+                ("COMPRESSION", _) => self.compression.to_string(),
+                // The keys in it are listed themselves, and one of them may be a secret.
+                ("RASK_CONFIG", Some(text)) => format!("({} bytes)", text.len()),
+                (_, Some(_)) if key.kind == Kind::Secret => "***".to_owned(),
+                (_, text) => text.unwrap_or_default().to_owned(),
+            };
+            Setting { key: key.env, value, origin }
+        };
+        KEYS.iter().map(setting).collect()
+    }
+}
+
+/// Where a running forwarder answers: its state directory and port, read from the same places but without the other keys.
+pub fn admin_address(
+    flags: impl Fn(&Key) -> Option<OsString>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<(PathBuf, MetricsPort), ConfigErrors> {
+    let (raw, errors) = RawConfig::gather(flags, env);
+    resolve::resolve_admin(&raw, errors)
+}
+
+/// The host's name, as the kernel of this UTS namespace knows it.
+fn hostname() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned())
+}
+
+/// Where batches go: an `http` or `https` URL, taken apart.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Whether the scheme is `https`.
     pub tls: bool,
@@ -69,12 +169,21 @@ pub struct Endpoint {
     pub path: String,
 }
 
-/// The URL again. It holds no user information: that is refused when the configuration is read.
+/// The URL for a person: it holds no user information, which is refused when the configuration is read, and its query, where
+/// some receivers want a key, is shown as `?…`. The request is made from `path`, not from this.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{open}{}{close}:{}{}", self.host, self.port, self.path)
+        let (path, query) = self.path.split_once('?').map_or((self.path.as_str(), ""), |(path, _)| (path, "?…"));
+        write!(f, "{scheme}://{open}{}{close}:{}{path}{query}", self.host, self.port)
+    }
+}
+
+/// As [`Display`](fmt::Display): the query stays hidden.
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 
@@ -108,6 +217,17 @@ pub enum Compression {
     Gzip,
     /// zstd, level 1.
     Zstd,
+}
+
+/// The name, as `COMPRESSION` takes it.
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
 }
 
 /// How Docker's API is reached.

@@ -1,5 +1,531 @@
-//! From records to acknowledged batches.
+//! From records to acknowledged batches: what is sent next, and what happens while the receiver is away.
+//!
+//! ```text
+//!  parser ──▶ open records ──close──▶ outbox ─────────────▶ flight ──▶ receiver
+//!             (one per container)      (closed, in memory)      ▲
+//!                                        └──▶ spool (disk) ────┘
+//! ```
+//!
+//! Rules, in the order of [`Sender::launch`]; there is no mode beside these facts:
+//! 1. While the receiver is well and the spool empty, a batch is closed at once when its container has no flight in the air, so
+//!    an idle pipeline sends line by line and a busy one in batches that grow with the load.
+//! 2. **Trouble** is: the receiver failed and has not answered since, or a flight has been in the air for longer than the flush
+//!    interval, or the spool holds anything. In trouble every unacknowledged batch goes to the spool, in order, the ones in the
+//!    air first; fresh records follow after at most a flush interval. A position is committed by 2xx or by the durable append.
+//! 3. The spool feeds the receiver before memory does, one frame at a time, never while a flight from memory is in the air:
+//!    order is kept, memory and spool never both feed the receiver.
+//! 4. When the spool is full or its disk fails, the outbox waits; [`Sender::has_room`] turns false, the queue fills, reading
+//!    stops, and the source file is the buffer. A batch in an outbox behind an *empty* spool may fly from memory.
+//! 5. Containers are independent of each other up to `MAX_CONNECTIONS` flights; one container has one flight at most.
+//!
+//! The sender knows nothing of log formats and files. It is driven by [`pipeline`](crate::pipeline) on one thread.
+
 pub mod batch;
+pub mod flight;
 pub mod http;
+mod report;
 pub mod retry;
 pub mod spool;
+
+use crate::admin::Health;
+use crate::config::Config;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::parser::{Bounds, Records};
+use crate::source::Source;
+use batch::Batch;
+use flight::{Failure, Landing, Tally, fly};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use http::{Connection, Target};
+use prometheus::IntGauge;
+use retry::Backoff;
+use spool::{AppendError, FrameId, Store};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Pause before an append is tried again after the spool was full and nothing was retired meanwhile.
+const APPEND_PAUSE: Duration = Duration::from_secs(1);
+
+/// In trouble the loop turns at least this often, to show that it is alive and to keep the ages in the metrics true.
+const PULSE: Duration = Duration::from_secs(5);
+
+/// Everything between parsed records and the receiver's acknowledgement.
+pub struct Sender {
+    target: Target,
+    store: Option<Store>,
+    /// Whether batches may go to the spool (`ENABLE_DISK_FALLBACK`).
+    spooling: bool,
+    bounds: Bounds,
+    flush_interval: Duration,
+    max_flights: usize,
+    metrics: Metrics,
+    /// `lines_pending{stage="flight"}` and `{stage="batch"}`.
+    pending: [IntGauge; 2],
+    report: report::Report,
+
+    /// Records being filled, oldest first; one for each container that has any.
+    open: VecDeque<Records>,
+    /// Closed batches in order, not yet flown or appended.
+    outbox: VecDeque<Outgoing>,
+    /// Flights in the air, oldest first.
+    aloft: Vec<Aloft>,
+    landings: FuturesUnordered<BoxFuture<'static, (u64, Connection, Landing)>>,
+    last_flight: u64,
+    /// Connections at rest.
+    rested: Vec<Connection>,
+    /// The append in progress and what it appends.
+    appending: Option<(Outgoing, BoxFuture<'static, Result<FrameId, AppendError>>)>,
+    /// No append before this moment: the spool was full.
+    append_after: Option<Instant>,
+    /// The frame being read.
+    reading: Option<BoxFuture<'static, Option<(FrameId, Batch)>>>,
+    /// Frames in memory, read or left over from a failed flight: the oldest of the spool.
+    ready_frames: BTreeMap<FrameId, Load>,
+    /// Set when the receiver fails, cleared by its next good answer: no flight before this moment.
+    away_until: Option<Instant>,
+    backoff: Backoff,
+    /// Nothing more will be parsed.
+    closing: bool,
+    /// The moment by which the last [`Sender::launch`] judged; later moments wake [`Sender::event`].
+    launched_at: Instant,
+    /// Body buffer for the next records.
+    spare: Option<Vec<u8>>,
+}
+
+/// A closed batch in memory.
+struct Outgoing {
+    batch: Arc<Batch>,
+    /// When its oldest line was read.
+    oldest: Instant,
+    /// The flight that is trying to deliver this very batch.
+    shadow_of: Option<u64>,
+}
+
+/// What a flight carries.
+struct Load {
+    /// Parts of one batch, in order; at least one.
+    parts: Vec<Arc<Batch>>,
+    /// What earlier flights achieved for this frame.
+    tally: Tally,
+    /// The frame that holds the batch, and its lines.
+    frame: Option<(FrameId, u32)>,
+    oldest: Option<Instant>,
+}
+
+/// A flight in the air.
+struct Aloft {
+    id: u64,
+    since: Instant,
+    container: String,
+    /// What it carries when that came from memory.
+    batch: Option<Arc<Batch>>,
+    oldest: Option<Instant>,
+    frame: Option<(FrameId, u32)>,
+    lines: u64,
+    /// Whether its batch has been handed to the spool, whose answer may be outstanding.
+    shadowed: bool,
+    /// It has landed while the append of its shadow is under way: judged when that is done.
+    landing: Option<Landing>,
+}
+
+impl Sender {
+    /// A sender for the receiver of `config`. Without a `store` positions live in memory only.
+    pub fn new(config: &Config, target: Target, store: Option<Store>, metrics: Metrics, health: Arc<Health>) -> Self {
+        Self {
+            target,
+            spooling: config.disk_fallback && store.is_some(),
+            store,
+            bounds: Bounds { records: config.batch_size, bytes: limits::BATCH_BYTES },
+            flush_interval: config.flush_interval,
+            max_flights: config.max_connections,
+            report: report::Report::new(config.endpoint.to_string(), health),
+            pending: ["flight", "batch"].map(|stage| metrics.lines_pending.with_label_values(&[stage])),
+            metrics,
+            open: VecDeque::new(),
+            outbox: VecDeque::new(),
+            aloft: Vec::new(),
+            landings: FuturesUnordered::new(),
+            last_flight: 0,
+            rested: Vec::new(),
+            appending: None,
+            append_after: None,
+            reading: None,
+            ready_frames: BTreeMap::new(),
+            away_until: None,
+            backoff: Backoff::default(),
+            closing: false,
+            launched_at: Instant::now(),
+            spare: None,
+        }
+    }
+
+    /// Whether the parser may produce more.
+    pub fn has_room(&self) -> bool {
+        let open: usize = self.open.iter().map(|records| records.body.len()).sum();
+        let closed: usize = self.outbox.iter().map(|outgoing| outgoing.batch.body.len()).sum();
+        open + closed < 2 * limits::BATCH_BYTES
+    }
+
+    /// Whether a launch now would send what has just been parsed.
+    pub fn is_idle(&self) -> bool {
+        self.aloft.is_empty() && !self.trouble(Instant::now())
+    }
+
+    /// When a buffer of records is full.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// The records of `source` to fill. Full ones are closed first, and so are those of the container's earlier sources:
+    /// a container has one open buffer, so that the outbox keeps its order.
+    pub fn records_for(&mut self, source: &Arc<Source>) -> &mut Records {
+        if let Some(at) = self.open.iter().position(|records| records.source.container.id == source.container.id) {
+            let records = &self.open[at];
+            if records.source == *source && !records.is_full(self.bounds) {
+                return &mut self.open[at];
+            }
+            self.close(at);
+        }
+        let mut records = Records::new(source.clone());
+        records.body = self.spare.take().unwrap_or_default();
+        self.open.push_back(records);
+        let last = self.open.len() - 1;
+        &mut self.open[last]
+    }
+
+    /// Nothing more will be parsed: what is open goes at once, to the spool where it cannot be sent.
+    pub fn close_input(&mut self) {
+        self.closing = true;
+    }
+
+    /// Whether everything that was parsed is delivered or durable.
+    pub fn is_drained(&self) -> bool {
+        self.open.iter().all(Records::is_empty)
+            && self.outbox.is_empty()
+            && self.appending.is_none()
+            && self.aloft.iter().all(|aloft| aloft.frame.is_some())
+    }
+
+    /// Lines that are neither delivered nor durable.
+    pub fn undelivered_lines(&self) -> u64 {
+        let open: u64 = self.open.iter().map(|records| u64::from(records.lines)).sum();
+        let appending = self.appending.as_ref().map(|(outgoing, _)| outgoing);
+        let closed = self.outbox.iter().chain(appending).filter(|outgoing| outgoing.shadow_of.is_none());
+        open + closed.map(|outgoing| u64::from(outgoing.batch.lines)).sum::<u64>() + self.lines_aloft()
+    }
+
+    /// Starts whatever can be started now: appends, frame reads, flights.
+    pub fn launch(&mut self) {
+        let now = Instant::now();
+        self.launched_at = now;
+        self.open.retain(|records| !records.is_empty());
+        if self.spooling && self.trouble(now) {
+            self.shadow_flights();
+            self.close_aged(now);
+            self.append_next(now);
+        }
+        if self.away_until.is_none_or(|until| until <= now) {
+            if self.spool_holds_anything() {
+                self.launch_frame(now);
+            } else {
+                self.launch_from_memory(now);
+            }
+        }
+        self.count_pending(now);
+    }
+
+    /// Waits until something has happened that makes another [`launch`](Self::launch) worthwhile. Safe to cancel.
+    pub async fn event(&mut self) {
+        let wake_at = self.next_wake();
+        tokio::select! {
+            Some((id, connection, landing)) = self.landings.next() => self.landed(id, connection, landing),
+            result = finish(self.appending.as_mut().map(|(_, append)| append)) => self.appended(result),
+            frame = finish(self.reading.as_mut()) => self.frame_read(frame),
+            () = sleep_until(wake_at) => {}
+        }
+    }
+
+    /// The next moment at which time alone changes what [`launch`](Self::launch) would do.
+    fn next_wake(&self) -> Option<Instant> {
+        let stalls = self.aloft.iter().filter(|aloft| !aloft.shadowed).map(|aloft| aloft.since + self.flush_interval);
+        let ages = self.open.iter().filter_map(|records| records.oldest).map(|oldest| oldest + self.flush_interval);
+        let pulse = self.trouble(self.launched_at).then(|| self.launched_at + PULSE);
+        let times = stalls.chain(ages).chain(self.away_until).chain(self.append_after).chain(pulse);
+        times.filter(|at| *at > self.launched_at).min()
+    }
+
+    /// Rule 2.
+    fn trouble(&self, now: Instant) -> bool {
+        let stalled = |aloft: &Aloft| now.duration_since(aloft.since) >= self.flush_interval;
+        self.away_until.is_some() || self.spool_holds_anything() || self.aloft.iter().any(stalled)
+    }
+
+    fn spool_holds_anything(&self) -> bool {
+        self.spooling && (self.appending.is_some() || self.store.as_ref().is_some_and(|store| store.usage().frames > 0))
+    }
+
+    /// The batches in the air go to the spool before anything younger does.
+    fn shadow_flights(&mut self) {
+        for aloft in self.aloft.iter_mut().rev().filter(|aloft| !aloft.shadowed) {
+            if let (Some(batch), Some(oldest)) = (&aloft.batch, aloft.oldest) {
+                aloft.shadowed = true;
+                self.outbox.push_front(Outgoing { batch: batch.clone(), oldest, shadow_of: Some(aloft.id) });
+            }
+        }
+    }
+
+    fn close_aged(&mut self, now: Instant) {
+        let (closing, flush_interval) = (self.closing, self.flush_interval);
+        let aged = |oldest: Instant| now.duration_since(oldest) >= flush_interval;
+        while self.open.front().is_some_and(|records| closing || records.oldest.is_none_or(aged)) {
+            self.close(0);
+        }
+    }
+
+    /// Closes the open records at `at` into the outbox.
+    fn close(&mut self, at: usize) {
+        let Some(records) = self.open.remove(at).filter(|records| !records.is_empty()) else { return };
+        let oldest = records.oldest.unwrap_or_else(Instant::now);
+        let read_at = SystemTime::now().checked_sub(oldest.elapsed()).unwrap_or(UNIX_EPOCH);
+        let oldest_ms = read_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let batch = Arc::new(Batch::close(records, oldest_ms));
+        self.outbox.push_back(Outgoing { batch, oldest, shadow_of: None });
+    }
+
+    fn append_next(&mut self, now: Instant) {
+        let Some(store) = &self.store else { return };
+        if self.appending.is_some() || self.append_after.is_some_and(|after| now < after) {
+            return;
+        }
+        self.append_after = None;
+        if let Some(outgoing) = self.outbox.pop_front() {
+            let (store, batch) = (store.clone(), outgoing.batch.clone());
+            self.appending = Some((outgoing, Box::pin(async move { store.append(&batch).await })));
+        }
+    }
+
+    fn appended(&mut self, result: Result<FrameId, AppendError>) {
+        let Some((outgoing, _)) = self.appending.take() else { return };
+        let shadow_of = outgoing.shadow_of;
+        let aloft = self.aloft.iter_mut().find(|aloft| shadow_of == Some(aloft.id));
+        match result {
+            Ok(frame) => {
+                tracing::debug!(?frame, ?shadow_of, batch = outgoing.batch.header(), "a batch is in the spool");
+                self.report.spool_has_room();
+                if let Some(aloft) = aloft {
+                    aloft.frame = Some((frame, outgoing.batch.lines));
+                }
+            }
+            Err(error) => {
+                self.report.spool_refuses(&error);
+                self.append_after = Some(Instant::now() + APPEND_PAUSE);
+                self.outbox.push_front(outgoing);
+            }
+        }
+        let landed = self.aloft.iter().position(|aloft| shadow_of == Some(aloft.id) && aloft.landing.is_some());
+        if let Some(at) = landed {
+            let mut aloft = self.aloft.remove(at);
+            if let Some(landing) = aloft.landing.take() {
+                self.judge(aloft, landing);
+            }
+        }
+    }
+
+    fn frame_read(&mut self, frame: Option<(FrameId, Batch)>) {
+        self.reading = None;
+        if let Some((id, batch)) = frame {
+            let frame = Some((id, batch.lines));
+            let load = Load { parts: vec![Arc::new(batch)], tally: Tally::default(), frame, oldest: None };
+            self.ready_frames.insert(id, load);
+        }
+    }
+
+    /// Rule 3.
+    fn launch_frame(&mut self, now: Instant) {
+        if !self.aloft.is_empty() || self.reading.is_some() || self.closing {
+            return;
+        }
+        if let Some((_, load)) = self.ready_frames.pop_first() {
+            self.fly(load, now);
+        } else if let Some(store) = self.store.clone() {
+            self.reading = Some(Box::pin(async move { store.next(None).await }));
+        }
+    }
+
+    /// Rules 1 and 5.
+    fn launch_from_memory(&mut self, now: Instant) {
+        let mut at = 0;
+        while self.aloft.len() < self.max_flights && at < self.outbox.len() {
+            let container = &self.outbox[at].batch.key.container;
+            let free = self.outbox[at].shadow_of.is_none() && !self.is_aloft(container);
+            match free.then(|| self.outbox.remove(at)).flatten() {
+                Some(outgoing) => self.fly(outgoing.into_load(), now),
+                None => at += 1,
+            }
+        }
+        let mut at = 0;
+        while self.aloft.len() < self.max_flights && at < self.open.len() {
+            let container = &self.open[at].source.container.id;
+            let behind = self.outbox.iter().any(|outgoing| outgoing.batch.key.container == *container);
+            if behind || self.is_aloft(container) {
+                at += 1;
+                continue;
+            }
+            self.close(at);
+            if let Some(outgoing) = self.outbox.pop_back() {
+                self.fly(outgoing.into_load(), now);
+            }
+        }
+    }
+
+    fn is_aloft(&self, container: &str) -> bool {
+        self.aloft.iter().any(|aloft| aloft.container == container)
+    }
+
+    fn fly(&mut self, load: Load, now: Instant) {
+        let Load { parts, tally, frame, oldest } = load;
+        let Some(first) = parts.first() else { return };
+        self.last_flight += 1;
+        let id = self.last_flight;
+        self.aloft.push(Aloft {
+            id,
+            since: now,
+            container: first.key.container.clone(),
+            batch: frame.is_none().then(|| first.clone()),
+            oldest,
+            frame,
+            lines: parts.iter().map(|part| u64::from(part.lines)).sum(),
+            shadowed: frame.is_some(),
+            landing: None,
+        });
+        tracing::debug!(id, ?frame, batch = first.header(), "a batch takes off");
+        let mut connection = self.rested.pop().unwrap_or_else(|| Connection::new(self.target.clone()));
+        let store = self.store.clone();
+        self.landings.push(Box::pin(async move {
+            let landing = fly(&mut connection, store.as_ref(), parts, tally).await;
+            (id, connection, landing)
+        }));
+    }
+
+    fn landed(&mut self, id: u64, connection: Connection, landing: Landing) {
+        self.rested.push(connection);
+        tracing::debug!(id, ?landing.tally, rest = landing.rest.as_ref().map(|(parts, _)| parts.len()), "a batch has landed");
+        match &landing.rest {
+            None => {
+                self.away_until = None;
+                self.backoff.reset();
+                self.report.receiver_is_well();
+            }
+            Some((_, failure)) => self.receiver_fails(failure),
+        }
+        let Some(at) = self.aloft.iter().position(|aloft| aloft.id == id) else { return };
+        if self.appending.as_ref().is_some_and(|(outgoing, _)| outgoing.shadow_of == Some(id)) {
+            self.aloft[at].landing = Some(landing);
+        } else {
+            let aloft = self.aloft.remove(at);
+            self.judge(aloft, landing);
+        }
+    }
+
+    fn receiver_fails(&mut self, failure: &Failure) {
+        self.metrics.retries.with_label_values(&[&failure.status.label()]).inc();
+        let asked = if failure.held { Some(limits::BACKOFF_HELD) } else { failure.after };
+        self.away_until = Some(Instant::now() + self.backoff.next(asked));
+        self.report.receiver_fails(failure, self.spooling);
+    }
+
+    /// A flight is over and no append of its batch is under way.
+    fn judge(&mut self, aloft: Aloft, landing: Landing) {
+        // Where its shadow still stands in the outbox, nothing of it has been appended.
+        self.outbox.retain(|outgoing| outgoing.shadow_of != Some(aloft.id));
+        let Landing { tally, rest } = landing;
+        match (rest, aloft.frame) {
+            (None, frame) => {
+                self.settle(tally, aloft.oldest);
+                if let (Some((frame, lines)), Some(store)) = (frame, &self.store) {
+                    store.retire(frame, lines);
+                    self.append_after = None;
+                }
+                self.reuse(aloft.batch);
+            }
+            (Some((parts, _)), Some((id, lines))) => {
+                let load = Load { parts, tally, frame: Some((id, lines)), oldest: None };
+                self.ready_frames.insert(id, load);
+            }
+            (Some((parts, _)), None) => {
+                self.settle(tally, aloft.oldest);
+                let oldest = aloft.oldest.unwrap_or(aloft.since);
+                for batch in parts.into_iter().rev() {
+                    self.outbox.push_front(Outgoing { batch, oldest, shadow_of: None });
+                }
+            }
+        }
+    }
+
+    fn settle(&self, tally: Tally, oldest: Option<Instant>) {
+        let metrics = &self.metrics;
+        metrics.lines_delivered.inc_by(tally.delivered);
+        metrics.records_sent.inc_by(tally.records);
+        for (reason, lines) in [("refused", tally.refused), ("too_large", tally.too_large)] {
+            if lines > 0 {
+                metrics.lines_dropped.with_label_values(&[reason]).inc_by(lines);
+            }
+        }
+        if let Some(oldest) = oldest {
+            metrics.ack_seconds.observe(oldest.elapsed().as_secs_f64());
+        }
+    }
+
+    /// Keeps the largest body buffer that is no longer needed.
+    fn reuse(&mut self, batch: Option<Arc<Batch>>) {
+        if let Some(batch) = batch.and_then(Arc::into_inner) {
+            let mut body = Vec::from(batch.body);
+            body.clear();
+            if body.capacity() <= limits::BATCH_BYTES * 2
+                && self.spare.as_ref().is_none_or(|spare| spare.capacity() < body.capacity())
+            {
+                self.spare = Some(body);
+            }
+        }
+    }
+
+    fn lines_aloft(&self) -> u64 {
+        self.aloft.iter().filter(|aloft| aloft.frame.is_none()).map(|aloft| aloft.lines).sum()
+    }
+
+    fn count_pending(&self, now: Instant) {
+        let aloft = self.lines_aloft();
+        let waiting = self.undelivered_lines() - aloft;
+        self.pending[0].set(aloft as i64);
+        self.pending[1].set(waiting as i64);
+        let oldest = (self.aloft.iter().filter_map(|aloft| aloft.oldest))
+            .chain(self.outbox.iter().map(|outgoing| outgoing.oldest))
+            .chain(self.open.iter().filter_map(|records| records.oldest))
+            .min();
+        let age = oldest.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64());
+        self.metrics.oldest_unacked_seconds.set(age);
+    }
+}
+
+impl Outgoing {
+    fn into_load(self) -> Load {
+        Load { parts: vec![self.batch], tally: Tally::default(), frame: None, oldest: Some(self.oldest) }
+    }
+}
+
+/// Polls a future that may not be there.
+async fn finish<T>(future: Option<&mut BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

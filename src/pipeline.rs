@@ -1,0 +1,116 @@
+//! The one loop that moves lines: queue → parser → open records → sender.
+//!
+//! It runs on the same thread as the collector and the connections: handing a line to another core costs more than parsing it
+//! (ADR 3). It never blocks; a full sender leaves the queue alone, a full queue stops the collector.
+//!
+//! It ends when the collector has gone, the queue is empty, and everything is delivered or in the spool; or at the deadline.
+
+use crate::admin::Health;
+use crate::buffer::queue::Receiver;
+use crate::buffer::{Chunk, Item};
+use crate::metrics::Metrics;
+use crate::parser::{Parser, Progress};
+use crate::sender::Sender;
+use prometheus::IntGauge;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How the pipeline ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every line that was read is delivered, durable, or held for its remaining parts (and will be read again).
+    Clean,
+    /// The deadline came first; this many lines are still only in the log files.
+    Missed {
+        /// Lines read, neither delivered nor durable.
+        lines: u64,
+    },
+}
+
+/// Everything the loop owns.
+pub struct Pipeline {
+    queue: Receiver,
+    parser: Parser,
+    sender: Sender,
+    health: Arc<Health>,
+    queue_bytes: IntGauge,
+    /// `lines_pending{stage="queue"}` and `{stage="parser"}`.
+    pending: [IntGauge; 2],
+}
+
+impl Pipeline {
+    /// The loop between `queue` and `sender`, not yet running.
+    pub fn new(queue: Receiver, parser: Parser, sender: Sender, metrics: &Metrics, health: Arc<Health>) -> Self {
+        let pending = ["queue", "parser"].map(|stage| metrics.lines_pending.with_label_values(&[stage]));
+        Self { queue, parser, sender, health, queue_bytes: metrics.queue_bytes.clone(), pending }
+    }
+
+    /// Runs until drained. Once `stop` turns true the rest must be done within `drain_within`.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>, drain_within: Duration) -> Drained {
+        let deadline = async {
+            // An error means that whoever could stop us is gone: as good as a stop.
+            let _ = stop.wait_for(|stop| *stop).await;
+            tokio::time::sleep(drain_within).await;
+        };
+        tokio::pin!(deadline);
+        let mut rest = None;
+        let mut open = true;
+        loop {
+            self.health.beat();
+            self.parse_some(&mut rest);
+            if !open && rest.is_none() {
+                self.sender.close_input();
+            }
+            self.sender.launch();
+            self.count_pending(rest.as_ref());
+            if !open && rest.is_none() && self.sender.is_drained() {
+                return Drained::Clean;
+            }
+            let hungry = open && rest.is_none() && self.sender.has_room();
+            tokio::select! {
+                () = self.sender.event() => {}
+                item = self.queue.recv(), if hungry => match item {
+                    Some(item) => rest = Some(item),
+                    None => open = false,
+                },
+                () = &mut deadline => return Drained::Missed { lines: self.sender.undelivered_lines() },
+            }
+        }
+    }
+
+    /// Parses what waits, until the sender has enough, or could send at once what it has.
+    fn parse_some(&mut self, rest: &mut Option<Item>) {
+        let mut parsed = false;
+        while self.sender.has_room() && !(parsed && self.sender.is_idle()) {
+            let Some(item) = rest.take().or_else(|| self.queue.try_recv()) else { return };
+            parsed = true;
+            match item {
+                Item::Chunk(chunk) => *rest = self.parse(chunk).map(Item::Chunk),
+                Item::End(source) => self.parser.end(&source, self.sender.records_for(&source)),
+                Item::Gap(gap) => self.parser.gap(&gap, self.sender.records_for(&gap.source)),
+            }
+        }
+    }
+
+    /// Parses until the chunk is done or the sender is full; what is left comes back.
+    fn parse(&mut self, mut chunk: Chunk) -> Option<Chunk> {
+        let bounds = self.sender.bounds();
+        loop {
+            let records = self.sender.records_for(&chunk.source);
+            match self.parser.chunk(&mut chunk, records, bounds) {
+                Progress::Done => return None,
+                Progress::Full if self.sender.has_room() => {}
+                Progress::Full => return Some(chunk),
+            }
+        }
+    }
+
+    fn count_pending(&self, rest: Option<&Item>) {
+        let (lines, bytes) = self.queue.depth();
+        let parsing = self.parser.held_lines() + rest.map_or(0, Item::lines);
+        self.queue_bytes.set(bytes as i64);
+        self.pending[0].set(lines as i64);
+        self.pending[1].set(parsing as i64);
+    }
+}

@@ -1,0 +1,65 @@
+//! `tap`: the records on the terminal instead of at the receiver. Reads from the first byte, commits nothing, leaves no trace.
+
+use crate::app::stop_on_signal;
+use crate::buffer::{Item, queue};
+use crate::collector::Collector;
+use crate::collector::checkpoint::Positions;
+use crate::config::Config;
+use crate::exit;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::parser::{Bounds, Parser, Progress, Records};
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Prints records until SIGTERM, SIGINT or a closed pipe.
+pub fn run(config: &Config) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::with(exit::FAILURE, &format!("cannot start: {error}")),
+    };
+    match runtime.block_on(print(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `… | head` has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => exit::with(exit::FAILURE, &format!("cannot print: {error}")),
+    }
+}
+
+async fn print(config: &Config) -> std::io::Result<()> {
+    let metrics = Metrics::new();
+    let (to_parser, mut items) = queue::queue(config.buffer_capacity, config.buffer_max_bytes);
+    let collector = Collector::new(config, Positions::default(), to_parser, metrics.clone());
+    let mut parser = Parser::new(config.parser_settings(), &metrics);
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(stop_on_signal(stop, Arc::default()));
+    tokio::spawn(collector.run(stopped));
+    let bounds = Bounds { records: config.batch_size, bytes: limits::BATCH_BYTES };
+    let mut out = std::io::stdout().lock();
+    while let Some(item) = items.recv().await {
+        let printed = match item {
+            Item::Chunk(mut chunk) => loop {
+                let mut records = Records::new(chunk.source.clone());
+                let progress = parser.chunk(&mut chunk, &mut records, bounds);
+                let printed = out.write_all(&records.body);
+                if progress == Progress::Done || printed.is_err() {
+                    break printed;
+                }
+            },
+            Item::End(source) => {
+                let mut records = Records::new(source.clone());
+                parser.end(&source, &mut records);
+                out.write_all(&records.body)
+            }
+            Item::Gap(gap) => {
+                let mut records = Records::new(gap.source.clone());
+                parser.gap(&gap, &mut records);
+                out.write_all(&records.body)
+            }
+        };
+        printed.and_then(|()| out.flush())?;
+    }
+    Ok(())
+}
