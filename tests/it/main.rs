@@ -1,0 +1,16 @@
+//! The real binary, as a process, between a true on-disk layout (or real containers) and a receiver that misbehaves on demand.
+//!
+//! Each test has its own directories, ports and names; nothing is shared, nothing needs Docker but `docker`, which says
+//! loudly when it is left out (and fails instead when `RASK_REQUIRE_DOCKER` is set).
+
+mod cli;
+mod discovery;
+mod docker;
+mod fields;
+mod flow;
+mod harness;
+mod kill;
+mod outage;
+mod shutdown;
+mod tls;
+mod ugly;
