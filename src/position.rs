@@ -201,7 +201,8 @@ impl std::str::FromStr for Ranges {
 /// For each record of a batch, in order, how many lines it was made from and where they stand in the source: so that a batch
 /// can be split, or cut after a 409, long after its source is gone. About four bytes a record.
 ///
-/// Encoding (also in the spool, `docs/spool-format.md`): for each record `varint(lines)`, `varint(n ranges)`, then for each
+/// Encoding (also in the spool, `docs/spool-format.md`): for each record `varint(lines)`, `varint(n)` (ranges; none where a record
+/// stands for no bytes), then for each
 /// range `zigzag-varint(start − previous end)` and `varint(length)`, where the previous end begins at 0 and runs on over all
 /// records. Varints are LEB128.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

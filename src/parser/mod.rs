@@ -40,7 +40,7 @@ pub use records::{Bounds, Progress, Records};
 use crate::buffer::{Chunk, Gap, Offsets};
 use crate::metrics::Metrics;
 use crate::position::{Range, Ranges};
-use crate::source::Source;
+use crate::source::{Container, Source};
 use bytes::Buf;
 use encode::{Draft, Str};
 use envelope::{Entry, Line, Stream};
@@ -57,7 +57,7 @@ use time::{Clock, Stamp};
 pub struct Settings {
     /// `RASK_FORMAT`; `None` is automatic.
     pub format: Option<Format>,
-    /// `SERVICE_PARSER_MAPPINGS`: service name to format. Goes before everything else.
+    /// `SERVICE_PARSER_MAPPINGS`: service name to format. Goes before `format`; a container's label goes before both.
     pub mappings: Vec<(String, Format)>,
     /// `MAX_LINE_BYTES`: longest message in bytes of text.
     pub max_line_bytes: usize,
@@ -224,25 +224,31 @@ impl Parser {
         self.sources.len() - 1
     }
 
-    /// The format that somebody asked for.
+    /// The format that somebody asked for: who is nearer to the service goes first.
     fn explicit(&mut self, source: &Source) -> Option<Format> {
         let container = &source.container;
-        let mapped = self.settings.mappings.iter().find(|(service, _)| *service == container.service);
-        if let Some(format) = mapped.map(|(_, format)| *format).or(self.settings.format) {
-            return Some(format);
+        match container.format.as_deref() {
+            None | Some("") => {}
+            Some("auto") => return None,
+            Some(label) => match Format::from_name(label) {
+                Some(format) => return Some(format),
+                None => self.warn_of_label(container, label),
+            },
         }
-        let label = container.format.as_deref().filter(|label| !matches!(*label, "" | "auto"))?;
-        let format = Format::from_name(label);
-        if format.is_none() && self.warned.insert(container.id.clone()) {
+        let mapped = self.settings.mappings.iter().find(|(service, _)| *service == container.service);
+        mapped.map(|(_, format)| *format).or(self.settings.format)
+    }
+
+    fn warn_of_label(&mut self, container: &Container, label: &str) {
+        if self.warned.insert(container.id.clone()) {
             let known = Format::NAMES.join(", ");
             tracing::warn!(
                 container = container.name,
                 label,
                 known,
-                "label rask.format is no format; it is told by the lines"
+                "the label rask.format names no format; left aside"
             );
         }
-        format
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which format a line is read with.
 //!
-//! - **Explicit** (`SERVICE_PARSER_MAPPINGS`, then `RASK_FORMAT`, then the container's label): that format; a line it refuses
+//! - **Explicit** (the container's label, then `SERVICE_PARSER_MAPPINGS`, then `RASK_FORMAT`): that format; a line it refuses
 //!   is counted and read automatically. When nothing recognizes it, it is sent as it is, as a line of the service all the
 //!   same, with the reason in `fields.parse_error`.
 //! - **Automatic**: the format that took the stream's last line is tried first, then all others in a fixed order. Every

@@ -166,8 +166,10 @@ fn selection() {
     check(&[], None, Some("python-structlog"), slog, ["python", "structured"]);
     check(&[], None, Some("auto"), slog, ["go", "structured"]);
     check(&[], None, Some("no such format"), slog, ["go", "structured"]);
-    check(&[], Some(Format::Rust), Some("node"), slog, ["rust", "structured"]);
-    check(&[("api", Format::Node)], Some(Format::Rust), Some("go"), slog, ["node", "structured"]);
+    check(&[], Some(Format::Rust), Some("node"), slog, ["node", "structured"]);
+    check(&[], Some(Format::Rust), Some("auto"), slog, ["go", "structured"]);
+    check(&[("api", Format::Node)], Some(Format::Rust), None, slog, ["node", "structured"]);
+    check(&[("api", Format::Node)], Some(Format::Rust), Some("python"), slog, ["python", "structured"]);
     check(&[("web", Format::Node)], None, None, slog, ["go", "structured"]);
     // Not what was asked for: read automatically, and if nothing takes it, still a line of that service.
     check(&[], Some(Format::Nginx), None, slog, ["other", "structured"]);
