@@ -211,9 +211,12 @@ mod tests {
                 line.truncate(line.len().saturating_sub(cut));
             }
             let ours = see(&line);
+            let twin = twin(&line);
+            // The grammar inside `attrs` is not looked at, which only makes ours take more.
+            let lenient = order == 3 && twin.is_none();
             // The time is ours to judge; everything else must agree.
-            if ours != Err("bad time in Docker's entry") && ours != Err("no stream in Docker's entry") && ours != Err("no time in Docker's entry") {
-                prop_assert_eq!(ours.ok().map(|(text, ended, stream, _)| (text, ended, stream.to_string())), twin(&line));
+            if !lenient && ours != Err("bad time in Docker's entry") && ours != Err("no stream in Docker's entry") && ours != Err("no time in Docker's entry") {
+                prop_assert_eq!(ours.ok().map(|(text, ended, stream, _)| (text, ended, stream.to_string())), twin);
             }
         }
     }
