@@ -42,7 +42,7 @@ pub struct Metrics {
     pub records_truncated: IntCounter,
     /// Bytes written by Docker and not yet read.
     pub lag_bytes: IntGauge,
-    /// Age of the newest line read: now minus its time.
+    /// Age of the last line when it was parsed: by how much we are behind.
     pub lag_seconds: Gauge,
     /// Age of the oldest line read and not yet acknowledged.
     pub oldest_unacked_seconds: Gauge,
@@ -96,7 +96,7 @@ impl Metrics {
             records_parsed: counters(r, "records_parsed_total", "Records by format.", &["format"]),
             records_truncated: counter(r, "records_truncated_total", "Records cut at MAX_LINE_BYTES."),
             lag_bytes: gauge(r, "lag_bytes", "Bytes written by Docker and not yet read."),
-            lag_seconds: float(r, "lag_seconds", "Age of the newest line read."),
+            lag_seconds: float(r, "lag_seconds", "Age of the last line when it was parsed."),
             oldest_unacked_seconds: float(r, "oldest_unacked_seconds", "Age of the oldest unacknowledged line."),
             ack_seconds: histogram(r, "ack_seconds", "From reading a line to its acknowledgement."),
             queue_bytes: gauge(r, "queue_bytes", "Bytes in the queue."),

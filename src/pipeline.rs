@@ -11,9 +11,9 @@ use crate::buffer::{Chunk, Item};
 use crate::metrics::Metrics;
 use crate::parser::{Parser, Progress};
 use crate::sender::Sender;
-use prometheus::IntGauge;
+use prometheus::{Gauge, IntGauge};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// How the pipeline ended.
@@ -35,6 +35,7 @@ pub struct Pipeline {
     sender: Sender,
     health: Arc<Health>,
     queue_bytes: IntGauge,
+    lag_seconds: Gauge,
     /// `lines_pending{stage="queue"}` and `{stage="parser"}`.
     pending: [IntGauge; 2],
 }
@@ -43,7 +44,8 @@ impl Pipeline {
     /// The loop between `queue` and `sender`, not yet running.
     pub fn new(queue: Receiver, parser: Parser, sender: Sender, metrics: &Metrics, health: Arc<Health>) -> Self {
         let pending = ["queue", "parser"].map(|stage| metrics.lines_pending.with_label_values(&[stage]));
-        Self { queue, parser, sender, health, queue_bytes: metrics.queue_bytes.clone(), pending }
+        let (queue_bytes, lag_seconds) = (metrics.queue_bytes.clone(), metrics.lag_seconds.clone());
+        Self { queue, parser, sender, health, queue_bytes, lag_seconds, pending }
     }
 
     /// Runs until drained. Once `stop` turns true the rest must be done within `drain_within`.
@@ -96,14 +98,18 @@ impl Pipeline {
     /// Parses until the chunk is done or the sender is full; what is left comes back.
     fn parse(&mut self, mut chunk: Chunk) -> Option<Chunk> {
         let bounds = self.sender.bounds();
-        loop {
+        let progress = loop {
             let records = self.sender.records_for(&chunk.source);
-            match self.parser.chunk(&mut chunk, records, bounds) {
-                Progress::Done => return None,
-                Progress::Full if self.sender.has_room() => {}
-                Progress::Full => return Some(chunk),
+            let progress = self.parser.chunk(&mut chunk, records, bounds);
+            if progress == Progress::Done || !self.sender.has_room() {
+                break progress;
             }
+        };
+        if let Some(time) = self.parser.last_time(&chunk.source) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.lag_seconds.set(now.saturating_sub(time).as_secs_f64());
         }
+        (progress == Progress::Full).then_some(chunk)
     }
 
     fn count_pending(&self, rest: Option<&Item>) {

@@ -49,7 +49,7 @@ use join::Held;
 use prometheus::IntCounter;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use time::{Clock, Stamp};
 
 /// What a person can set.
@@ -157,6 +157,12 @@ impl Parser {
         }
         work.counts.flush();
         progress
+    }
+
+    /// Docker's time of the last line of `source`, since the epoch.
+    pub fn last_time(&self, source: &Arc<Source>) -> Option<Duration> {
+        let stamp = self.sources[self.find(source)?].clock.known()?;
+        Some(time::since_epoch(stamp))
     }
 
     /// Nothing more comes of this source: emits what joins hold back and forgets the source. Blank lines behind the last

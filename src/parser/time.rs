@@ -2,7 +2,7 @@
 //!
 //! Docker leaves out trailing zeros of the fraction and writes `Z`; other offsets are converted. Nothing else is accepted.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// `YYYY-MM-DDTHH:MM:SS.nnnnnnnnnZ`.
 pub(crate) type Stamp = [u8; 30];
@@ -46,6 +46,11 @@ impl Clock {
     /// The last good time, else the present.
     pub(crate) fn last(&self) -> Stamp {
         if self.set { self.stamp } else { now() }
+    }
+
+    /// The last good time, if there was one.
+    pub(crate) fn known(&self) -> Option<&Stamp> {
+        self.set.then_some(&self.stamp)
     }
 
     /// The time just set.
@@ -101,6 +106,14 @@ pub(crate) fn normalize(text: &[u8]) -> Option<Stamp> {
         _ => return None,
     };
     stamp(days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset, nanos)
+}
+
+/// A stamp as time since the epoch, to the second's fraction; zero before it.
+pub(crate) fn since_epoch(stamp: &Stamp) -> Duration {
+    let number = |from: usize, len: usize| stamp[from..from + len].iter().fold(0, |n, b| n * 10 + i64::from(b - b'0'));
+    let days = days_from_civil(number(0, 4), number(5, 2), number(8, 2));
+    let seconds = days * 86_400 + number(11, 2) * 3600 + number(14, 2) * 60 + number(17, 2);
+    u64::try_from(seconds).map_or(Duration::ZERO, |seconds| Duration::new(seconds, number(20, 9) as u32))
 }
 
 /// The present.
@@ -187,6 +200,13 @@ mod tests {
         check("2026-11-21 13:00:00Z", None);
         check("2026-11-21T13:00:00", None);
         check("", None);
+    }
+
+    #[test]
+    fn stamps_are_moments() {
+        let stamp = normalize(b"2026-11-21T13:00:01.5Z").unwrap();
+        assert_eq!(since_epoch(&stamp), Duration::new(1_795_266_001, 500_000_000));
+        assert_eq!(since_epoch(&normalize(b"1969-12-31T23:59:59Z").unwrap()), Duration::ZERO);
     }
 
     #[test]

@@ -113,6 +113,7 @@ fn metrics_are_what_prometheus_reads() {
     assert_eq!(metrics["lines_delivered_total"], 100.0);
     assert_eq!(metrics["records_sent_total"], 100.0);
     assert_eq!(metrics["containers"], 1.0);
+    assert!(metrics["lag_seconds"] > 0.0 && metrics["lag_seconds"] < 60.0, "{}", metrics["lag_seconds"]);
     assert!(metrics["ack_seconds_count"] >= 1.0);
     assert!(metrics.keys().any(|name| name.starts_with("build_info{version=")));
     wait("the lag is worked off", || forwarder.metric("lag_bytes") == 0.0);

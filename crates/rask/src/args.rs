@@ -60,7 +60,7 @@ pub(crate) struct Demo {
     #[arg(long)]
     pub(crate) docker: bool,
     /// Image for --docker, with a glibc as new as this program's; the project's deploy/base-images.sh makes the default one
-    #[arg(long, default_value = "rask-base:bookworm")]
+    #[arg(long, default_value = "debian:bookworm-slim")]
     pub(crate) image: String,
 }
 
