@@ -219,12 +219,18 @@ impl Forwarder {
         self.metrics().iter().filter(|(sample, _)| of(sample)).map(|(_, value)| value).sum()
     }
 
-    /// Waits until nothing is pending, then holds the books against each other.
+    /// Waits until the pipeline rests (nothing unread, nothing pending, twice in a row), then holds the books against each
+    /// other.
     pub fn assert_conserved(&self) {
-        wait("nothing is pending", || self.metric("lines_pending") == 0.0);
-        let came = self.metric("lines_read_total") + self.metric("lines_recovered_total");
-        let went = self.metric("lines_delivered_total") + self.metric("lines_dropped_total");
-        assert_eq!(came, went, "read + recovered = delivered + pending + dropped: {:?}", self.metrics());
+        let mut before = None;
+        wait("the pipeline rests", || {
+            let books = Books::of(&self.metrics());
+            let rests = books.at_rest && before == Some(books);
+            before = Some(books);
+            rests
+        });
+        let books = before.expect("just waited for");
+        assert_eq!(books.came, books.went, "read + recovered = delivered + pending + dropped: {:?}", self.metrics());
     }
 
     /// Peak of the resident memory in bytes.
@@ -258,6 +264,28 @@ impl Drop for Forwarder {
     }
 }
 
+/// One look at the books.
+#[derive(Clone, Copy, PartialEq)]
+struct Books {
+    came: f64,
+    went: f64,
+    at_rest: bool,
+}
+
+impl Books {
+    fn of(metrics: &HashMap<String, f64>) -> Self {
+        let sum = |name: &str| -> f64 {
+            let of = |sample: &str| sample == name || sample.starts_with(&format!("{name}{{"));
+            metrics.iter().filter(|(sample, _)| of(sample)).map(|(_, value)| value).sum()
+        };
+        Self {
+            came: sum("lines_read_total") + sum("lines_recovered_total"),
+            went: sum("lines_delivered_total") + sum("lines_dropped_total"),
+            at_rest: sum("lines_pending") == 0.0 && sum("lag_bytes") == 0.0,
+        }
+    }
+}
+
 /// A line of `/proc/<pid>/status`, in bytes.
 pub fn status_bytes(pid: u32, key: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
@@ -275,6 +303,6 @@ pub fn wait(what: &str, mut reached: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !reached() {
         assert!(Instant::now() < until, "waited too long until {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
