@@ -18,7 +18,7 @@ use crate::sender::spool::{OpenError, Options, Recovered, Store};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Time kept back from the shutdown deadline for the last checkpoint.
@@ -28,21 +28,26 @@ const CLOSING_RESERVE: Duration = Duration::from_millis(500);
 pub fn run(config: &Config) -> ExitCode {
     let metrics = Metrics::new();
     let health = Arc::new(Health::new());
-    let (store, recovered) = match open_store(config, &metrics) {
-        Ok(opened) => opened,
-        Err(error) => return exit::with(exit::CONFIG, &error),
-    };
     let target = match Target::new(config, metrics.clone()) {
         Ok(target) => target,
+        Err(error) => return exit::with(exit::CONFIG, &error),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::with(exit::FAILURE, &format!("cannot start: {error}")),
+    };
+    // From here on SIGTERM is heard; it takes effect when the state has been recovered.
+    let signals = {
+        let _context = runtime.enter();
+        Signals::new()
+    };
+    let (store, recovered) = match open_store(config, &metrics) {
+        Ok(opened) => opened,
         Err(error) => return exit::with(exit::CONFIG, &error),
     };
     let admin = match admin::start(config, metrics.clone(), health.clone()) {
         Ok(admin) => admin,
         Err(error) => return exit::with(error.exit_code(), &error),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return exit::with(exit::FAILURE, &format!("cannot start: {error}")),
     };
     let drained = runtime.block_on(async {
         let (lines, bytes) = (config.buffer_capacity, config.buffer_max_bytes);
@@ -53,10 +58,18 @@ pub fn run(config: &Config) -> ExitCode {
         let sender = Sender::new(config, target, store.clone(), metrics.clone(), health.clone());
         let pipeline = Pipeline::new(from_collector, parser, sender, &metrics, health.clone());
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(stop_on_signal(stop, health.clone()));
-        tokio::spawn(collector.run(stopped.clone()));
+        tokio::spawn(stop_on_signal(signals, stop, health.clone()));
+        let collecting = tokio::spawn(collector.run(stopped.clone()));
         health.enter(Phase::Running);
-        pipeline.run(stopped, config.shutdown_timeout.saturating_sub(CLOSING_RESERVE)).await
+        let reserve = CLOSING_RESERVE.min(config.shutdown_timeout / 4);
+        let drained = pipeline.run(stopped.clone(), config.shutdown_timeout - reserve).await;
+        // The input of a pipeline ends when the collector does: at a stop, or because it failed.
+        match drained {
+            Drained::Clean if !*stopped.borrow() || collecting.await.is_err() => {
+                Drained::Broken("the collector failed")
+            }
+            drained => drained,
+        }
     });
     // A thread that resolves a name for ever must not keep the process.
     runtime.shutdown_background();
@@ -73,10 +86,14 @@ fn finish(drained: Drained) -> ExitCode {
             tracing::info!("stopped; every line read is delivered or in the spool");
             ExitCode::SUCCESS
         }
+        Drained::Broken(why) => exit::with(
+            exit::FAILURE,
+            &format!("{why}; what was not delivered is read again from the log files at the next start"),
+        ),
         Drained::Missed { lines } => exit::with(
             exit::FAILURE,
             &format!(
-                "stopped at the deadline (SHUTDOWN_TIMEOUT_MS); {lines} lines were neither acknowledged nor spooled \
+                "stopped at the deadline (SHUTDOWN_TIMEOUT_MS); {lines} parsed lines were neither acknowledged nor spooled \
              and will be read again from the log files"
             ),
         ),
@@ -97,18 +114,32 @@ fn open_store(config: &Config, metrics: &Metrics) -> Result<(Option<Store>, Reco
     }
 }
 
-pub(crate) async fn stop_on_signal(stop: watch::Sender<bool>, health: Arc<Health>) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        tracing::error!("cannot listen for signals; SIGTERM will end the process without draining");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// SIGTERM and SIGINT, heard from the moment it is made. To be made within a runtime.
+pub(crate) struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    pub(crate) fn new() -> Self {
+        let both = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+        Self(both.inspect_err(|error| tracing::error!(%error, "SIGTERM will end this without draining")).ok())
     }
+
+    async fn any(&mut self) {
+        match &mut self.0 {
+            None => std::future::pending().await,
+            Some((term, int)) => tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            },
+        }
+    }
+}
+
+/// Turns the first signal into the order to stop.
+pub(crate) async fn stop_on_signal(mut signals: Signals, stop: watch::Sender<bool>, health: Arc<Health>) {
+    signals.any().await;
     tracing::info!("draining");
     health.enter(Phase::Draining);
     let _ = stop.send(true);
-    // A second signal, or whoever waits for the channel, finds the sender alive until the runtime ends.
+    // Whoever waits on the channel finds its sender alive until the runtime ends.
     std::future::pending::<()>().await;
 }

@@ -63,6 +63,17 @@ pub const ADMIN_HEADER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of a request to it that are buffered.
 pub const ADMIN_REQUEST_BYTES: usize = 8 << 10;
 
+/// While lines are pending, the pipeline's loop turns at least this often, to show that it is alive and to keep the ages in
+/// the metrics true.
+pub const PULSE: Duration = Duration::from_secs(5);
+
+/// Bounds of the time after which an unanswered batch counts as stalled; between them it is `FLUSH_INTERVAL_MS`.
+pub const STALL_MIN: Duration = Duration::from_millis(100);
+/// See [`STALL_MIN`].
+pub const STALL_MAX: Duration = Duration::from_secs(5);
+/// The same while draining.
+pub const STALL_DRAINING: Duration = Duration::from_millis(500);
+
 /// Time without a heartbeat, while lines are pending, after which `/healthz` calls the pipeline stuck.
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
 
@@ -94,6 +105,8 @@ const _: () = {
     assert!(READ_BYTES * 2 <= BUFFER_MAX_BYTES, "the queue must hold more than one chunk");
     assert!(MAX_ENVELOPE_BYTES <= BUFFER_MAX_BYTES, "the longest envelope must fit in the queue");
     assert!(BATCH_BYTES as u64 * 4 <= SEGMENT_BYTES, "a segment must hold several batches");
+    assert!(PULSE.as_secs() * 2 <= STUCK_AFTER.as_secs());
+    assert!(STALL_MAX.as_secs() * 2 <= STUCK_AFTER.as_secs());
     assert!(BATCH_RECORDS <= BUFFER_CAPACITY);
     assert!(SHUTDOWN_TIMEOUT.as_secs() < 10, "Docker kills 10 s after SIGTERM");
 };

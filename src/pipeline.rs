@@ -8,6 +8,7 @@
 use crate::admin::Health;
 use crate::buffer::queue::Receiver;
 use crate::buffer::{Chunk, Item};
+use crate::limits::PULSE;
 use crate::metrics::Metrics;
 use crate::parser::{Parser, Progress};
 use crate::sender::Sender;
@@ -23,9 +24,11 @@ pub enum Drained {
     Clean,
     /// The deadline came first; this many lines are still only in the log files.
     Missed {
-        /// Lines read, neither delivered nor durable.
+        /// Lines parsed, neither delivered nor durable.
         lines: u64,
     },
+    /// Something that the pipeline depends on has failed: why.
+    Broken(&'static str),
 }
 
 /// Everything the loop owns.
@@ -69,6 +72,9 @@ impl Pipeline {
             if !open && rest.is_none() && self.sender.is_drained() {
                 return Drained::Clean;
             }
+            if self.sender.is_broken() {
+                return Drained::Broken("the thread of the state directory failed");
+            }
             let hungry = open && rest.is_none() && self.sender.has_room();
             tokio::select! {
                 () = self.sender.event() => {}
@@ -76,6 +82,8 @@ impl Pipeline {
                     Some(item) => rest = Some(item),
                     None => open = false,
                 },
+                // A line may be held back for long; that is no reason to look stuck.
+                () = tokio::time::sleep(PULSE), if self.parser.held_lines() > 0 => {}
                 () = &mut deadline => return Drained::Missed { lines: self.sender.undelivered_lines() },
             }
         }

@@ -1,6 +1,6 @@
 //! `tap`: the records on the terminal instead of at the receiver. Reads from the first byte, commits nothing, leaves no trace.
 
-use crate::app::stop_on_signal;
+use crate::app::{Signals, stop_on_signal};
 use crate::buffer::{Item, queue};
 use crate::collector::Collector;
 use crate::collector::checkpoint::Positions;
@@ -34,7 +34,7 @@ async fn print(config: &Config) -> std::io::Result<()> {
     let collector = Collector::new(config, Positions::default(), to_parser, metrics.clone());
     let mut parser = Parser::new(config.parser_settings(), &metrics);
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(stop_on_signal(stop, Arc::default()));
+    tokio::spawn(stop_on_signal(Signals::new(), stop, Arc::default()));
     tokio::spawn(collector.run(stopped));
     let bounds = Bounds { records: config.batch_size, bytes: limits::BATCH_BYTES };
     let mut out = std::io::stdout().lock();

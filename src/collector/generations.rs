@@ -125,12 +125,13 @@ impl Generations {
 
     /// Opens what has appeared, and notices what nobody writes to any more. Costs one `stat` when nothing has.
     pub fn reconcile(&mut self) {
-        if self.frozen || self.removed {
-            return;
-        }
+        // First of all: a moment in the past that stays set would wake whoever waits for it again and again.
         let again = self.retry.is_some_and(|retry| retry <= Instant::now());
         if again {
             self.retry = None;
+        }
+        if self.frozen || self.removed {
+            return;
         }
         self.watch_directory();
         match FileId::at(&self.log_path) {
@@ -209,6 +210,7 @@ impl Generations {
             tracing::warn!(container = %self.container.name, size, "the log was cut; going on from its new end");
             log.lines = Lines::new(size);
             log.delivered = Ranges::default();
+            log.gap = Some("the log was cut in the middle; lines may be missing");
             return;
         }
         log.give_up();

@@ -197,7 +197,8 @@ impl Reading {
         let streamed = stream::source(container.clone());
         let committed = self.positions.get(&streamed.key()).cloned();
         let over = self.over.contains(&container.id);
-        let way = match way(facts, &self.dir, self.api.as_ref(), committed.is_some()) {
+        let by_file = self.positions.any_of(&container.id);
+        let way = match way(facts, &self.dir, self.api.as_ref(), committed.is_some(), by_file) {
             Ok(Way::Stream(_)) if over => return,
             Ok(way) => way,
             Err(why) => {
@@ -289,8 +290,15 @@ fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
-/// How the log of a container can be read; else why not, and what to do about it.
-fn way(facts: &Facts, dir: &Path, api: Option<&Api>, streamed_before: bool) -> Result<Way, String> {
+/// How the log of a container can be read; else why not, and what to do about it. What an earlier run has delivered by one
+/// way is not begun anew by the other: positions of files and of streams cannot be compared, and all of it would come twice.
+fn way(
+    facts: &Facts,
+    dir: &Path,
+    api: Option<&Api>,
+    streamed_before: bool,
+    by_file_before: bool,
+) -> Result<Way, String> {
     let driver = facts.log_driver.as_str();
     if driver == "none" {
         return Err("its log driver is none: nobody keeps its log".into());
@@ -309,6 +317,10 @@ fn way(facts: &Facts, dir: &Path, api: Option<&Api>, streamed_before: bool) -> R
     }
     match openable(&dir.join(&facts.id), &facts.log_file) {
         Ok(log) => Ok(Way::File(log)),
+        Err(error) if by_file_before => Err(format!(
+            "its log was read from its file before, and now it cannot be opened ({error}; {})",
+            containers_dir::CURE
+        )),
         Err(error) => by_api()
             .map_err(|why| format!("its log cannot be read ({error}; {}) nor streamed ({why})", containers_dir::CURE)),
     }

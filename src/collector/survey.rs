@@ -80,7 +80,7 @@ pub(super) async fn look(dir: &Path, api: Option<&Api>, rules: &Rules) -> Survey
         let exclude = |why: &str| (facts.name.clone(), why.to_owned());
         match rules.judge(&facts) {
             Verdict::Collect => {
-                let log = match way(&facts, dir, usable, false) {
+                let log = match way(&facts, dir, usable, false, false) {
                     Ok(Way::File(path)) => Ok(LogAccess::File(path)),
                     Ok(Way::Stream(_)) => Ok(LogAccess::Stream),
                     Err(why) => Err(why),

@@ -203,6 +203,7 @@ impl Tail {
             to: None,
             bytes: None,
         };
+        self.metrics.gap_bytes.inc_by(gap.bytes.unwrap_or(0));
         self.send(Item::Gap(gap)).await;
         self.metrics.gaps.inc();
     }

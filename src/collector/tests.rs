@@ -293,7 +293,7 @@ fn ways_table() {
     // A link to itself cannot be opened, not even by root.
     std::os::unix::fs::symlink(log(closed), log(closed)).unwrap();
     let check = |n: u8, driver: &str, with_api: bool, streamed: bool, expected: Result<Way, &str>| {
-        let way = way(&facts(n, driver), root.path(), with_api.then_some(&api), streamed);
+        let way = way(&facts(n, driver), root.path(), with_api.then_some(&api), streamed, false);
         match (way, expected) {
             (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
             (way, expected) => assert_eq!(way.ok(), expected.ok(), "{n} {driver} {with_api} {streamed}"),
@@ -312,8 +312,10 @@ fn ways_table() {
     check(started, "local", true, false, stream());
     check(started, "journald", false, false, Err("journald"));
     check(started, "none", true, false, Err("none"));
+    let why = way(&facts(closed, "json-file"), root.path(), Some(&api), false, true).unwrap_err();
+    assert!(why.contains("read from its file before"), "not all of it once more by stream: {why}");
     let absent_api = Api::Unix(root.path().join("docker.sock"));
-    let why = way(&facts(started, "local"), root.path(), Some(&absent_api), false).unwrap_err();
+    let why = way(&facts(started, "local"), root.path(), Some(&absent_api), false, false).unwrap_err();
     assert!(why.contains("docker.sock: mount the host's socket"), "{why}");
 }
 

@@ -10,7 +10,7 @@
 //! 1. While the receiver is well and the spool empty, a batch is closed at once when its container has no flight in the air, so
 //!    an idle pipeline sends line by line and a busy one in batches that grow with the load.
 //! 2. **Trouble** is: the receiver failed and has not answered since, or a flight has been in the air for longer than the flush
-//!    interval, or the spool holds anything. In trouble every unacknowledged batch goes to the spool, in order, the ones in the
+//!    interval (within bounds), or the spool holds anything. In trouble every unacknowledged batch goes to the spool, in order, the ones in the
 //!    air first; fresh records follow after at most a flush interval. A position is committed by 2xx or by the durable append.
 //! 3. The spool feeds the receiver before memory does, one frame at a time, never while a flight from memory is in the air:
 //!    order is kept, memory and spool never both feed the receiver.
@@ -45,11 +45,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Pause before an append is tried again after the spool was full and nothing was retired meanwhile.
+/// Pause before the store is asked again after it could not take or give a batch.
 const APPEND_PAUSE: Duration = Duration::from_secs(1);
-
-/// In trouble the loop turns at least this often, to show that it is alive and to keep the ages in the metrics true.
-const PULSE: Duration = Duration::from_secs(5);
 
 /// Everything between parsed records and the receiver's acknowledgement.
 pub struct Sender {
@@ -58,7 +55,9 @@ pub struct Sender {
     /// Whether batches may go to the spool (`ENABLE_DISK_FALLBACK`).
     spooling: bool,
     bounds: Bounds,
-    flush_interval: Duration,
+    /// After this time in the air a flight is stalled, and an open record has waited long enough: `FLUSH_INTERVAL_MS`
+    /// within bounds that make sense for both.
+    patience: Duration,
     max_flights: usize,
     metrics: Metrics,
     /// `lines_pending{stage="flight"}` and `{stage="batch"}`.
@@ -79,6 +78,10 @@ pub struct Sender {
     appending: Option<(Outgoing, BoxFuture<'static, Result<FrameId, AppendError>>)>,
     /// No append before this moment: the spool was full.
     append_after: Option<Instant>,
+    /// No frame is read before this moment: the store could not give one.
+    read_after: Option<Instant>,
+    /// The store's thread has gone.
+    broken: bool,
     /// The frame being read.
     reading: Option<BoxFuture<'static, Option<(FrameId, Batch)>>>,
     /// Frames in memory, read or left over from a failed flight: the oldest of the spool.
@@ -138,7 +141,7 @@ impl Sender {
             spooling: config.disk_fallback && store.is_some(),
             store,
             bounds: Bounds { records: config.batch_size, bytes: limits::BATCH_BYTES },
-            flush_interval: config.flush_interval,
+            patience: config.flush_interval.clamp(limits::STALL_MIN, limits::STALL_MAX),
             max_flights: config.max_connections,
             report: report::Report::new(config.endpoint.to_string(), health),
             pending: ["flight", "batch"].map(|stage| metrics.lines_pending.with_label_values(&[stage])),
@@ -151,6 +154,8 @@ impl Sender {
             rested: Vec::new(),
             appending: None,
             append_after: None,
+            read_after: None,
+            broken: false,
             reading: None,
             ready_frames: BTreeMap::new(),
             away_until: None,
@@ -198,6 +203,12 @@ impl Sender {
     /// Nothing more will be parsed: what is open goes at once, to the spool where it cannot be sent.
     pub fn close_input(&mut self) {
         self.closing = true;
+        self.patience = self.patience.min(limits::STALL_DRAINING);
+    }
+
+    /// Whether the store has gone: nothing can be made durable any more, and nothing remembered.
+    pub fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Whether everything that was parsed is delivered or durable.
@@ -221,7 +232,10 @@ impl Sender {
         let now = Instant::now();
         self.launched_at = now;
         self.open.retain(|records| !records.is_empty());
-        if self.spooling && self.trouble(now) {
+        if !self.trouble(now) {
+            self.append_after = None;
+            self.report.spool_has_room();
+        } else if self.spooling {
             self.shadow_flights();
             self.close_aged(now);
             self.append_next(now);
@@ -249,21 +263,22 @@ impl Sender {
 
     /// The next moment at which time alone changes what [`launch`](Self::launch) would do.
     fn next_wake(&self) -> Option<Instant> {
-        let stalls = self.aloft.iter().filter(|aloft| !aloft.shadowed).map(|aloft| aloft.since + self.flush_interval);
-        let ages = self.open.iter().filter_map(|records| records.oldest).map(|oldest| oldest + self.flush_interval);
-        let pulse = self.trouble(self.launched_at).then(|| self.launched_at + PULSE);
-        let times = stalls.chain(ages).chain(self.away_until).chain(self.append_after).chain(pulse);
+        let stalls = self.aloft.iter().filter(|aloft| !aloft.shadowed).map(|aloft| aloft.since + self.patience);
+        let ages = self.open.iter().filter_map(|records| records.oldest).map(|oldest| oldest + self.patience);
+        let pulse = self.trouble(self.launched_at).then(|| self.launched_at + limits::PULSE);
+        let pauses = [self.away_until, self.append_after, self.read_after];
+        let times = stalls.chain(ages).chain(pauses.into_iter().flatten()).chain(pulse);
         times.filter(|at| *at > self.launched_at).min()
     }
 
     /// Rule 2.
     fn trouble(&self, now: Instant) -> bool {
-        let stalled = |aloft: &Aloft| now.duration_since(aloft.since) >= self.flush_interval;
+        let stalled = |aloft: &Aloft| now.duration_since(aloft.since) >= self.patience;
         self.away_until.is_some() || self.spool_holds_anything() || self.aloft.iter().any(stalled)
     }
 
     fn spool_holds_anything(&self) -> bool {
-        self.spooling && (self.appending.is_some() || self.store.as_ref().is_some_and(|store| store.usage().frames > 0))
+        self.appending.is_some() || self.store.as_ref().is_some_and(|store| store.usage().frames > 0)
     }
 
     /// The batches in the air go to the spool before anything younger does.
@@ -277,8 +292,8 @@ impl Sender {
     }
 
     fn close_aged(&mut self, now: Instant) {
-        let (closing, flush_interval) = (self.closing, self.flush_interval);
-        let aged = |oldest: Instant| now.duration_since(oldest) >= flush_interval;
+        let (closing, patience) = (self.closing, self.patience);
+        let aged = |oldest: Instant| now.duration_since(oldest) >= patience;
         while self.open.front().is_some_and(|records| closing || records.oldest.is_none_or(aged)) {
             self.close(0);
         }
@@ -319,6 +334,7 @@ impl Sender {
                 }
             }
             Err(error) => {
+                self.broken |= matches!(error, AppendError::Closed);
                 self.report.spool_refuses(&error);
                 self.append_after = Some(Instant::now() + APPEND_PAUSE);
                 self.outbox.push_front(outgoing);
@@ -335,18 +351,27 @@ impl Sender {
 
     fn frame_read(&mut self, frame: Option<(FrameId, Batch)>) {
         self.reading = None;
-        if let Some((id, batch)) = frame {
-            let frame = Some((id, batch.lines));
-            let load = Load { parts: vec![Arc::new(batch)], tally: Tally::default(), frame, oldest: None };
-            self.ready_frames.insert(id, load);
+        match frame {
+            Some((id, batch)) => {
+                let frame = Some((id, batch.lines));
+                let load = Load { parts: vec![Arc::new(batch)], tally: Tally::default(), frame, oldest: None };
+                self.ready_frames.insert(id, load);
+            }
+            // There are frames that cannot be read now; the store has said why.
+            None if self.spool_holds_anything() => self.read_after = Some(Instant::now() + APPEND_PAUSE),
+            None => {}
         }
     }
 
     /// Rule 3.
     fn launch_frame(&mut self, now: Instant) {
-        if !self.aloft.is_empty() || self.reading.is_some() || self.closing {
+        // At the end what is in the spool stays there, unless it keeps what is in memory from becoming durable.
+        let rest = self.closing && self.spooling && self.append_after.is_none();
+        if !self.aloft.is_empty() || self.reading.is_some() || rest || self.read_after.is_some_and(|after| now < after)
+        {
             return;
         }
+        self.read_after = None;
         if let Some((_, load)) = self.ready_frames.pop_first() {
             self.fly(load, now);
         } else if let Some(store) = self.store.clone() {

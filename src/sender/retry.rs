@@ -79,7 +79,8 @@ pub fn classify(status: u16, retry_after: Option<&str>, body: &[u8], now: System
     match status {
         200..=299 => Outcome::Delivered,
         409 => committed_ranges(body).map_or_else(refused, Outcome::Overlap),
-        413 => Outcome::TooLarge,
+        // 431: the header that names the batch is too long for somebody on the way; a smaller batch has a shorter one.
+        413 | 431 => Outcome::TooLarge,
         400 | 422 => refused(),
         408 | 429 | 500..=599 => retry(format!("it answers {status}")),
         _ => Outcome::Held { status },
@@ -154,6 +155,7 @@ mod tests {
         check(500, Some("soon"), "", retry(500, None));
         check(408, Some("99999999"), "", retry(408, Some(300)));
         check(413, None, "", Outcome::TooLarge);
+        check(431, None, "", Outcome::TooLarge);
         check(422, None, "no", Outcome::Refused { status: 422, answer: "no".into() });
         check(409, None, r#"{"error":"overlap","committed":"0-5"}"#, Outcome::Overlap("0-5".parse().expect("valid")));
         check(409, None, "conflict", Outcome::Refused { status: 409, answer: "conflict".into() });

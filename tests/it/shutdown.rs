@@ -70,3 +70,46 @@ fn the_last_lines_of_a_container_that_dies_are_delivered() {
     all.sort_by_key(|message| message[5..].parse::<u64>().expect("a number"));
     assert_eq!(all, numbered("line", 0..200));
 }
+
+/// What is in the spool belongs to the receiver, also after the spool has been switched off.
+#[test]
+fn a_spool_that_was_switched_off_is_still_drained() {
+    let world = World::new();
+    let mut container = world.container("app");
+    world.receiver.stop_listening();
+    let forwarder = world.forward("app");
+    write_numbered(&mut container, "line", 0..100);
+    wait("they are in the spool", || {
+        forwarder.metric("lines_pending") >= 100.0 && forwarder.metric("spool_bytes") > 0.0
+    });
+    assert_eq!(forwarder.terminate().code(), Some(0));
+    write_numbered(&mut container, "line", 100..200);
+    world.receiver.start_listening().expect("the port is still ours");
+    let forwarder = world.forward_with("app", &[("ENABLE_DISK_FALLBACK", "false")]);
+    world.wait_for_records(200);
+    assert_eq!(messages(&world.receiver), numbered("line", 0..200));
+    forwarder.assert_conserved();
+    assert_eq!(forwarder.terminate().code(), Some(0));
+}
+
+/// `FLUSH_INTERVAL_MS` at both ends of its range.
+#[test]
+fn extreme_flush_intervals_are_sane() {
+    let world = World::new();
+    let forwarder = world.forward_with("app", &[("FLUSH_INTERVAL_MS", "0")]);
+    let mut container = world.container("app");
+    write_numbered(&mut container, "line", 0..200);
+    world.wait_for_records(200);
+    assert_eq!(forwarder.metric("spooled_batches_total"), 0.0, "a receiver that is well gets it directly");
+    assert_eq!(forwarder.terminate().code(), Some(0));
+
+    let forwarder = world.forward_with("app", &[("FLUSH_INTERVAL_MS", "60000")]);
+    world.receiver.set_fault(Fault::Hang);
+    write_numbered(&mut container, "line", 200..300);
+    wait("it has read them", || forwarder.metric("lines_read_total") >= 100.0);
+    assert_eq!(forwarder.terminate().code(), Some(0), "what hangs goes to the spool before it ends");
+    world.receiver.set_fault(Fault::None);
+    let _forwarder = world.forward("app");
+    world.wait_for_records(300);
+    assert_eq!(messages(&world.receiver), numbered("line", 0..300));
+}

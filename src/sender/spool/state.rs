@@ -12,7 +12,7 @@ use crate::source::SourceKey;
 use std::collections::{HashMap, HashSet};
 
 /// Generations kept for one container; the one that was updated longest ago goes first.
-pub(super) const GENERATIONS: usize = 64;
+pub(super) const GENERATIONS: usize = 288;
 /// Sources above which age counts as well.
 const CROWDED: usize = 1024;
 /// Then those go that have not been updated for 30 days.
