@@ -59,6 +59,14 @@ cleanup() {
 }
 
 docker version >/dev/null 2>&1 || { say "no Docker daemon answers"; exit 69; }
+# What a run that was killed has left behind.
+for project in $(docker ps -a --format '{{.Label "com.docker.compose.project"}}' | grep '^rask-smoke-' | sort -u); do
+    say "removing what $project left behind"
+    of=(--filter "label=com.docker.compose.project=$project")
+    docker ps -aq "${of[@]}" | xargs -r docker rm -f -v >/dev/null
+    docker network ls -q "${of[@]}" | xargs -r docker network rm >/dev/null
+    docker volume ls -q "${of[@]}" | xargs -r docker volume rm >/dev/null
+done
 for service in nginx postgres api; do
     # TARGET_SERVICE holds for the whole host: theirs would be collected with ours.
     [[ -z $(docker ps -aq --filter "label=com.docker.compose.service=$service") ]] ||
