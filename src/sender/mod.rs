@@ -283,6 +283,9 @@ impl Sender {
 
     /// The batches in the air go to the spool before anything younger does.
     fn shadow_flights(&mut self) {
+        if self.aloft.iter().any(|aloft| !aloft.shadowed) {
+            self.report.flight_stalls(self.spooling);
+        }
         for aloft in self.aloft.iter_mut().rev().filter(|aloft| !aloft.shadowed) {
             if let (Some(batch), Some(oldest)) = (&aloft.batch, aloft.oldest) {
                 aloft.shadowed = true;

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// A lasting trouble is said again this often.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
 
+const NETWORK_GONE: &str = "the network namespace has lost its interface: the service's container was re-created or removed. \
+                            Re-create this sidecar (docker compose up -d); until then";
+
 /// What has been said so far.
 pub(super) struct Report {
     endpoint: String,
@@ -32,20 +35,29 @@ impl Report {
         Self { endpoint, health, had_network: has_network(), away: None, spool: None }
     }
 
-    /// An attempt failed.
-    pub(super) fn receiver_fails(&mut self, failure: &Failure, spooling: bool) {
+    /// A flight has been in the air for long. A connection that has lost its interface does not break, it is only silent.
+    pub(super) fn flight_stalls(&mut self, spooling: bool) {
+        if self.network_is_gone() && say_now(&mut self.away, NETWORK_GONE) {
+            tracing::warn!("cannot deliver: {NETWORK_GONE} {}", refuge(spooling));
+        }
+    }
+
+    fn network_is_gone(&self) -> bool {
         let gone = self.had_network && !has_network();
         self.health.set(Trouble::NetworkGone, gone);
+        gone
+    }
+
+    /// An attempt failed.
+    pub(super) fn receiver_fails(&mut self, failure: &Failure, spooling: bool) {
         self.health.set(Trouble::ReceiverRefuses, failure.held);
-        let why = if gone {
-            "the network namespace has lost its interface: the service's container was re-created or removed. \
-             Re-create this sidecar (docker compose up -d); until then"
-                .to_owned()
+        let why = if self.network_is_gone() {
+            NETWORK_GONE.to_owned()
         } else {
             format!("{}: {};", self.endpoint, failure.why)
         };
         if say_now(&mut self.away, &why) {
-            let refuge = if spooling { "lines are kept in the spool" } else { "lines wait in the log files" };
+            let refuge = refuge(spooling);
             if failure.held {
                 tracing::error!("cannot deliver: {why} {refuge}, and it is tried again slowly");
             } else {
@@ -80,6 +92,11 @@ impl Report {
             tracing::info!("the spool takes lines again");
         }
     }
+}
+
+/// Where lines are meanwhile.
+fn refuge(spooling: bool) -> &'static str {
+    if spooling { "lines are kept in the spool" } else { "lines wait in the log files" }
 }
 
 /// Whether a trouble is new, different, or due to be said again.

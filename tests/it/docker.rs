@@ -71,8 +71,9 @@ impl Real {
     /// Runs `image` as Compose service `service`: `options` before the image, `command` after it.
     fn run(service: &str, options: &[&str], image: &str, command: &[&str]) -> Self {
         let label = format!("com.docker.compose.service={service}");
-        let fixed = ["run", "-d", "--label", LABEL, "--label", &label, "--network", "none"];
-        let output = docker(&[&fixed, options, &[image], command].concat());
+        let fixed = ["run", "-d", "--label", LABEL, "--label", &label];
+        let network: &[&str] = if options.contains(&"--network") { &[] } else { &["--network", "none"] };
+        let output = docker(&[&fixed, network, options, &[image], command].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Self { id: String::from_utf8_lossy(&output.stdout).trim().to_owned() }
     }
@@ -279,4 +280,60 @@ fn postgresql_with_failing_statements() {
         assert_eq!((record.fields["user"].as_str(), record.fields["database"].as_str()), ("postgres", "postgres"));
     }
     assert!(records.iter().any(|record| record.message.contains("database system is ready to accept connections")));
+}
+
+/// The sidecar lives in its service's network namespace, whose interface goes with the service.
+#[test]
+fn a_service_re_created_under_its_sidecar_is_said_and_collected() {
+    if !ready(&["debian:bookworm-slim"]) {
+        return;
+    }
+    let world = World::with(rask::receiver::Options { listen: ([0, 0, 0, 0], 0).into(), ..Default::default() });
+    let service = unique("shared");
+    let talk = |word: &str| {
+        let program = format!("while true; do echo {word}; sleep 0.1; done");
+        Real::run(&service, &["--network", "bridge"], "debian:bookworm-slim", &["sh", "-c", &program])
+    };
+    let first = talk("first");
+    let gateway = docker(&["inspect", "--format", "{{.NetworkSettings.Gateway}}", &first.id]);
+    let gateway = String::from_utf8_lossy(&gateway.stdout).trim().to_owned();
+    let network = format!("container:{}", first.id);
+    let target = format!("TARGET_SERVICE={service}");
+    let endpoint = format!("RASK_ENDPOINT=http://{gateway}:{}/v1/aggregate", world.receiver.address().port());
+    let binary = concat!(env!("CARGO_BIN_EXE_rask-log-forwarder"), ":/rask-log-forwarder:ro");
+    let directory = format!("{DIRECTORY}:{DIRECTORY}:ro");
+    let options = [
+        &[
+            "--network",
+            &network,
+            "-v",
+            binary,
+            "-v",
+            &directory,
+            "--read-only",
+            "--tmpfs",
+            "/state",
+            "--cap-drop",
+            "ALL",
+        ],
+        ["-e", &target, "-e", &endpoint, "-e", "DISK_FALLBACK_PATH=/state", "-e", "METRICS_PORT=0"].as_slice(),
+    ]
+    .concat();
+    let sidecar = Real::run(&unique("sidecar"), &options, "debian:bookworm-slim", &["/rask-log-forwarder"]);
+    world.wait_for_records(3);
+    let healthy =
+        |args: &[&str]| sidecar.exec(&[&["/rask-log-forwarder", "healthcheck"], args].concat()).status.success();
+    assert!(healthy(&[]) && healthy(&["--ready"]));
+
+    drop(first);
+    let _second = talk("second");
+    wait("it is not ready", || !healthy(&["--ready"]));
+    assert!(healthy(&[]), "nor is it ill");
+    let said = || docker(&["logs", &sidecar.id]).stderr;
+    wait("it says so", || String::from_utf8_lossy(&said()).contains("the network namespace has lost its interface"));
+    wait("it goes on collecting", || {
+        // Its own state, which is all that can be looked at: nobody outside reaches it any more.
+        let spooled = sidecar.exec(&["sh", "-c", "find /state/spool -name '*.seg' -size +0"]);
+        !spooled.stdout.is_empty()
+    });
 }
