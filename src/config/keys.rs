@@ -108,7 +108,7 @@ pub const KEYS: &[Key] = &[
         default: Default::Unset("the hostname without `-logs`"),
         value: "NAME",
         allowed: "the name of a service or container, at most 255 bytes",
-        help: "Service to collect: the Compose service, else the exact container name, else the label `rask.service`",
+        help: "Service to collect: a container matches by its Compose service, its exact name or its label `rask.service`",
         section: COLLECT,
         ..PLAIN
     },
