@@ -20,6 +20,10 @@ pub const MAX_LINE_BYTES: usize = 1 << 20;
 /// Largest value that `MAX_LINE_BYTES` takes.
 pub const MAX_LINE_BYTES_BOUND: usize = 4 << 20;
 
+/// Places (ranges in all generations) at which the parts of one message may stand. A message up to the greatest
+/// `MAX_LINE_BYTES` has fewer; of a longer one what follows is counted and passed over.
+pub const JOIN_RANGES: usize = 288;
+
 /// Default of `BUFFER_MAX_BYTES`: bytes of chunks waiting between collector and parser.
 pub const BUFFER_MAX_BYTES: usize = 1 << 20;
 
@@ -77,8 +81,9 @@ pub const STALL_DRAINING: Duration = Duration::from_millis(500);
 /// Time without a heartbeat, while lines are pending, after which `/healthz` calls the pipeline stuck.
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// Bytes of a generation that identify it (see `position::Generation`).
-pub const FINGERPRINT_BYTES: usize = 1024;
+/// Bytes of a generation that identify it at most (see `position::Generation`): Docker's time stands at the end of the first
+/// line, however long it is.
+pub const FINGERPRINT_BYTES: usize = MAX_ENVELOPE_BYTES;
 
 /// First pause after a failed attempt; doubles, with full jitter, up to [`BACKOFF_MAX`].
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -100,6 +105,7 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
 const _: () = {
     assert!(DOCKER_PART_BYTES * 6 < MAX_ENVELOPE_BYTES, "a part escaped throughout must fit in an envelope");
+    assert!(MAX_LINE_BYTES_BOUND / DOCKER_PART_BYTES < JOIN_RANGES, "no message is cut for being scattered");
     assert!(READ_BYTES <= MAX_ENVELOPE_BYTES);
     assert!(MAX_LINE_BYTES <= MAX_LINE_BYTES_BOUND);
     assert!(READ_BYTES * 2 <= BUFFER_MAX_BYTES, "the queue must hold more than one chunk");

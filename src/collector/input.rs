@@ -14,6 +14,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+/// Bytes read first to find out whose lines a file holds: most first lines are shorter.
+const HEAD_BYTES: usize = 1024;
+
 /// Which file a name leads to. Compared only with files that are held open, whose inode cannot be given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
@@ -95,29 +98,27 @@ impl Input {
         self.plain().map(|file| Ok(file.metadata()?.len())).transpose()
     }
 
-    /// The first bytes, enough for [`Generation::of_head`]. Of an archive only before it is read.
+    /// The first bytes, enough for [`Generation::of_head`]: up to some way behind the first newline. Of an archive only
+    /// before it is read.
     ///
     /// # Errors
     /// Those of reading and of inflating.
     pub fn head(&self) -> io::Result<Vec<u8>> {
-        let mut head = Vec::with_capacity(FINGERPRINT_BYTES);
         match self {
-            Self::Plain(file) => {
-                while head.len() < FINGERPRINT_BYTES {
-                    let at = head.len() as u64;
-                    if rustix::io::pread(file, spare_capacity(&mut head), at)? == 0 {
-                        break;
-                    }
-                }
-            }
+            Self::Plain(file) => head_of(|head| {
+                let at = head.len() as u64;
+                Ok(rustix::io::pread(file, spare_capacity(head), at).map(drop)?)
+            }),
             Self::Gzip(gzip) => {
                 (&gzip.file).seek(SeekFrom::Start(0))?;
-                GzDecoder::new(&gzip.file).take(FINGERPRINT_BYTES as u64).read_to_end(&mut head)?;
+                let mut decoder = GzDecoder::new(&gzip.file);
+                head_of(|head| {
+                    let room = head.capacity() - head.len();
+                    decoder.by_ref().take(room as u64).read_to_end(head).map(drop)
+                })
             }
-            Self::Gone => {}
+            Self::Gone => Ok(Vec::new()),
         }
-        head.truncate(FINGERPRINT_BYTES);
-        Ok(head)
     }
 
     /// Whether a file that nobody writes to ends at `offset` or before. Of an archive the trailer tells, which holds the
@@ -148,6 +149,23 @@ impl Input {
             Self::Plain(file) => Ok(Some(rustix::io::pread(file, spare_capacity(into), offset)?)),
             Self::Gzip(gzip) => gzip.read_at(offset, into),
             Self::Gone => Ok(Some(0)),
+        }
+    }
+}
+
+/// Reads on, into the room there is, until there is a whole line or enough.
+fn head_of(mut read: impl FnMut(&mut Vec<u8>) -> io::Result<()>) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    loop {
+        let searched = head.len();
+        read(&mut head)?;
+        let whole = memchr::memchr(b'\n', &head[searched..]).is_some();
+        if whole || head.len() == searched || head.len() >= FINGERPRINT_BYTES {
+            head.truncate(FINGERPRINT_BYTES);
+            return Ok(head);
+        }
+        if head.len() == head.capacity() {
+            head.reserve_exact(head.len().min(FINGERPRINT_BYTES - head.len()));
         }
     }
 }
@@ -268,13 +286,32 @@ mod tests {
         for path in [&plain, &gz] {
             let (mut input, id) = Input::open(path).unwrap().unwrap();
             assert_eq!(FileId::at(path).unwrap(), Some(id));
-            assert_eq!(input.head().unwrap(), text[..FINGERPRINT_BYTES]);
+            let head = input.head().unwrap();
+            assert!(text.starts_with(&head) && head.contains(&b'\n'));
             for offset in [0, 1000, 150_000, 5, text.len() - 3, text.len(), text.len() + 100_000] {
                 check_reads(&mut input, &text, offset);
             }
             assert!(input.ends_at(text.len() as u64).unwrap());
             assert!(!input.ends_at(text.len() as u64 - 1).unwrap());
         }
+    }
+
+    /// What distinguishes two of them is the time, at the end.
+    #[test]
+    fn a_long_first_line_identifies_by_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut seen = Vec::new();
+        for (len, end) in [(5_000, "one\n"), (5_000, "two\n"), (FINGERPRINT_BYTES + 5, "cut\n"), (5_000, "")] {
+            let path = dir.path().join("log");
+            let text = ["x".repeat(len).as_str(), end, "more\n"].concat();
+            fs::write(&path, &text).unwrap();
+            let head = Input::open(&path).unwrap().unwrap().0.head().unwrap();
+            assert!(text.as_bytes().starts_with(&head) && head.len() <= FINGERPRINT_BYTES);
+            seen.push(Generation::of_head(&head).expect("long enough"));
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 4);
     }
 
     #[test]
