@@ -12,6 +12,7 @@ use crate::limits::PULSE;
 use crate::metrics::Metrics;
 use crate::parser::{Parser, Progress};
 use crate::sender::Sender;
+use crate::source::Container;
 use prometheus::{Gauge, IntGauge};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -97,9 +98,23 @@ impl Pipeline {
             parsed = true;
             match item {
                 Item::Chunk(chunk) => *rest = self.parse(chunk).map(Item::Chunk),
-                Item::End(source) => self.parser.end(&source, self.sender.records_for(&source)),
-                Item::Gap(gap) => self.parser.gap(&gap, self.sender.records_for(&gap.source)),
+                Item::End(source) => self.parser.end(&source),
+                Item::Over(container) => {
+                    self.release(&container);
+                    self.parser.forget(&container);
+                }
+                Item::Gap(gap) => {
+                    self.release(&gap.container);
+                    self.parser.gap(gap);
+                }
             }
+        }
+    }
+
+    /// Writes what is held back of a container, since what it waits for does not come.
+    fn release(&mut self, container: &Container) {
+        while let Some(source) = self.parser.waiting(container) {
+            self.parser.release(&source, self.sender.records_for(&source));
         }
     }
 

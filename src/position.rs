@@ -12,7 +12,7 @@ use std::fmt;
 
 /// Identity of a log file by content, since inodes are reused and gzip changes them: FNV-1a (64 bits) over the first line of
 /// the file without its newline, or over its first [`FINGERPRINT_BYTES`](crate::limits::FINGERPRINT_BYTES) when the line is
-/// longer. The line holds Docker's time in nanoseconds. Always used together with the container id.
+/// longer. The line ends with Docker's time in nanoseconds. Always used together with the container id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Generation(pub u64);
 
@@ -198,6 +198,10 @@ impl std::str::FromStr for Ranges {
     }
 }
 
+/// Lines of earlier generations of the same container that went into a record: a message that was split, and the log rotated
+/// between its parts. The record is delivered as one of the generation that holds its last part; these are settled with it.
+pub type Carried = Vec<(Generation, Ranges)>;
+
 /// For each record of a batch, in order, how many lines it was made from and where they stand in the source: so that a batch
 /// can be split, or cut after a 409, long after its source is gone. About four bytes a record.
 ///
@@ -250,14 +254,19 @@ impl Cover {
 
     /// Reads the encoded form of `records` records; `None` when it is damaged.
     pub fn from_bytes(bytes: &[u8], records: usize) -> Option<Self> {
-        let cover = Self { bytes: bytes.to_vec(), records, last_end: 0 };
-        let mut iter = cover.iter();
+        Self::from_front(bytes, records).filter(|(_, behind)| behind.is_empty()).map(|(cover, _)| cover)
+    }
+
+    /// The same with what stands behind it.
+    pub fn from_front(bytes: &[u8], records: usize) -> Option<(Self, &[u8])> {
+        let mut iter = CoverIter { bytes, last_end: 0 };
         let mut scratch = Vec::new();
         for _ in 0..records {
             iter.next_into(&mut scratch)?;
         }
-        let (rest, last_end) = (iter.bytes.len(), iter.last_end);
-        (rest == 0).then_some(Self { last_end, ..cover })
+        let (behind, last_end) = (iter.bytes, iter.last_end);
+        let bytes = bytes[..bytes.len() - behind.len()].to_vec();
+        Some((Self { bytes, records, last_end }, behind))
     }
 
     /// The ranges of each record, in order.

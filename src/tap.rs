@@ -9,7 +9,8 @@ use crate::exit;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::parser::{Bounds, Parser, Progress, Records};
-use std::io::Write as _;
+use crate::source::Container;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -23,12 +24,12 @@ pub fn run(config: &Config) -> ExitCode {
     match runtime.block_on(print(config)) {
         Ok(()) => ExitCode::SUCCESS,
         // `… | head` has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => exit::with(exit::FAILURE, &format!("cannot print: {error}")),
     }
 }
 
-async fn print(config: &Config) -> std::io::Result<()> {
+async fn print(config: &Config) -> io::Result<()> {
     let metrics = Metrics::new();
     let (to_parser, mut items) = queue::queue(config.buffer_capacity, config.buffer_max_bytes);
     let collector = Collector::new(config, Positions::default(), to_parser, metrics.clone());
@@ -37,7 +38,7 @@ async fn print(config: &Config) -> std::io::Result<()> {
     tokio::spawn(stop_on_signal(Signals::new(), stop, Arc::default()));
     tokio::spawn(collector.run(stopped));
     let bounds = Bounds { records: config.batch_size, bytes: limits::BATCH_BYTES };
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     while let Some(item) = items.recv().await {
         let printed = match item {
             Item::Chunk(mut chunk) => loop {
@@ -49,17 +50,31 @@ async fn print(config: &Config) -> std::io::Result<()> {
                 }
             },
             Item::End(source) => {
-                let mut records = Records::new(source.clone());
-                parser.end(&source, &mut records);
-                out.write_all(&records.body)
+                parser.end(&source);
+                Ok(())
+            }
+            Item::Over(container) => {
+                let printed = print_waiting(&mut parser, &container, &mut out);
+                parser.forget(&container);
+                printed
             }
             Item::Gap(gap) => {
-                let mut records = Records::new(gap.source.clone());
-                parser.gap(&gap, &mut records);
-                out.write_all(&records.body)
+                let printed = print_waiting(&mut parser, &gap.container, &mut out);
+                parser.gap(gap);
+                printed
             }
         };
         printed.and_then(|()| out.flush())?;
+    }
+    Ok(())
+}
+
+/// What is held back of a container.
+fn print_waiting(parser: &mut Parser, container: &Container, out: &mut impl io::Write) -> io::Result<()> {
+    while let Some(source) = parser.waiting(container) {
+        let mut records = Records::new(source.clone());
+        parser.release(&source, &mut records);
+        out.write_all(&records.body)?;
     }
     Ok(())
 }

@@ -37,8 +37,10 @@ pub enum Offsets {
 pub enum Item {
     /// Lines.
     Chunk(Chunk),
-    /// Nothing more comes of this source: what a join holds back is complete.
+    /// Nothing more comes of this source; what a join holds back may go on in the container's next one.
     End(Arc<Source>),
+    /// Nothing more comes of this container: what a join holds back is all there is.
+    Over(Arc<Container>),
     /// Bytes were gone before they could be read.
     Gap(Gap),
 }
@@ -48,7 +50,7 @@ impl Item {
     pub fn lines(&self) -> usize {
         match self {
             Self::Chunk(chunk) => chunk.lines as usize,
-            Self::End(_) | Self::Gap(_) => 0,
+            Self::End(_) | Self::Over(_) | Self::Gap(_) => 0,
         }
     }
 
@@ -56,7 +58,7 @@ impl Item {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Chunk(chunk) => chunk.data.len(),
-            Self::End(_) | Self::Gap(_) => 0,
+            Self::End(_) | Self::Over(_) | Self::Gap(_) => 0,
         }
     }
 }
@@ -70,9 +72,9 @@ pub struct Gap {
     pub source: Arc<Source>,
     /// Why, for a person.
     pub reason: String,
-    /// Time of the last line before the gap, if known (RFC 3339).
+    /// Time of the last line before the gap, if known (RFC 3339). The parser adds it where it is not.
     pub from: Option<String>,
-    /// Time of the first line after the gap, if known (RFC 3339).
+    /// Time of the first line after the gap, if known (RFC 3339). Likewise.
     pub to: Option<String>,
     /// How many bytes, if known.
     pub bytes: Option<u64>,

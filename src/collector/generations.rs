@@ -161,6 +161,11 @@ impl Generations {
         }
     }
 
+    /// Whose logs they are.
+    pub fn container(&self) -> &Arc<Container> {
+        &self.container
+    }
+
     /// The oldest generation not yet read to its end.
     pub fn front(&mut self) -> Option<&mut Log> {
         self.open.front_mut()

@@ -85,7 +85,7 @@ impl Follow {
                 Ok(After::Stop) => break,
                 Ok(After::Absent) if !seen && !self.removed.load(Ordering::Relaxed) => self.wait(None).await,
                 Ok(After::Absent) => {
-                    self.queue.send(Item::End(self.source.clone())).await;
+                    self.queue.send(Item::Over(self.source.container.clone())).await;
                     return;
                 }
                 Ok(After::Wait) => {
@@ -453,7 +453,7 @@ mod tests {
         following.again.notify_one();
         loop {
             match following.item().await {
-                Some(Item::End(_)) => break,
+                Some(Item::Over(_)) => break,
                 // Whether the last line is read before its container is gone is the daemon's affair.
                 Some(Item::Chunk(chunk)) => assert_eq!(chunk.lines, 1),
                 other => panic!("{other:?}"),

@@ -9,8 +9,8 @@
 //!
 //! - Lines wait in the file, not in memory: while the queue is full nothing is read. Rotations are still noticed then, and
 //!   new files opened, so that what is unlinked stays readable.
-//! - [`Item::End`] follows the last line of each generation of which any was handed out. The parts of a message split across a rotation are therefore
-//!   parts of two sources here; joining those is not done yet.
+//! - [`Item::End`] follows the last line of each generation of which any was handed out, [`Item::Over`] the last line of all.
+//!   The parts of a message split across a rotation are parts of two sources here; the parser puts them together.
 //! - On the order to stop it reads to where the files ended at that moment. An unfinished last line is handed out only where
 //!   nobody will finish it, and a live log gets no end: what is split there is joined by the next process.
 //! - A container is to be followed once per process: positions are those from before it started.
@@ -80,6 +80,7 @@ impl Tail {
                 return Ended::Stopped;
             }
             if self.generations.is_over() {
+                self.send(Item::Over(self.generations.container().clone())).await;
                 return Ended::Removed;
             }
             tokio::select! {

@@ -113,7 +113,7 @@ impl Collecting {
                         lines.push((n, container.service.clone(), text));
                     }
                 }
-                Item::End(_) => {}
+                Item::End(_) | Item::Over(_) => {}
                 Item::Gap(gap) => panic!("{gap:?}"),
             }
         }
@@ -143,7 +143,7 @@ impl Collecting {
         self.expect(expected).await;
         timeout(PATIENCE, self.task).await.expect("an end").unwrap();
         while let Some(item) = self.items.recv().await {
-            assert!(matches!(item, Item::End(_)), "{item:?}");
+            assert!(matches!(item, Item::End(_) | Item::Over(_)), "{item:?}");
         }
     }
 }

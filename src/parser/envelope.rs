@@ -71,6 +71,11 @@ fn read_general<'a>(line: &'a [u8], buffer: &mut Buffer, clock: &mut Clock) -> L
     }
 }
 
+/// Where in a damaged line the last entry may begin, if not at the front: these bytes stand in no JSON string.
+pub(crate) fn last_beginning(line: &[u8]) -> Option<usize> {
+    memchr::memmem::rfind(line, HEAD).filter(|at| *at > 0)
+}
+
 const HEAD: &[u8] = b"{\"log\":\"";
 const STDOUT: &[u8] = b"\",\"stream\":\"stdout\",\"time\":\"";
 const STDERR: &[u8] = b"\",\"stream\":\"stderr\",\"time\":\"";

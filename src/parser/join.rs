@@ -3,14 +3,24 @@
 //! A part is an entry whose `log` does not end in a newline. Docker cuts when its buffer of
 //! [`DOCKER_PART_BYTES`] is full, so a part that is shorter is no part: the process ended without a last newline, and what
 //! it wrote is a message. (A byte that is no UTF-8 is stored as the three bytes of U+FFFD; a part is never shorter for it.)
-//! Parts of stdout and stderr may be mixed; each stream is put together on its own.
+//! Parts of stdout and stderr may be mixed; each stream is put together on its own. The log may be rotated between two
+//! parts: the message then belongs to the generation that holds the last one, and *carries* the lines of the others.
+//!
+//! A character that the cut went through is lost: before it writes JSON the daemon makes a U+FFFD of every byte that is no UTF-8
+//! by itself. What it makes of one character is put together to one U+FFFD here.
 //!
 //! This module knows neither Docker's JSON nor the formats.
 
 use super::time::Stamp;
-use crate::limits::DOCKER_PART_BYTES;
-use crate::position::{Range, Ranges};
+use crate::limits::{DOCKER_PART_BYTES, JOIN_RANGES};
+use crate::position::{Carried, Range, Ranges};
+use crate::source::Source;
+use std::sync::Arc;
 use std::time::Instant;
+
+const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
+/// Bytes of the longest character.
+const CHARACTER: usize = 4;
 
 /// Parts of one stream waiting for the rest of their message.
 #[derive(Debug)]
@@ -19,13 +29,20 @@ pub(crate) struct Held {
     pub(crate) text: Vec<u8>,
     /// Whether text was left out.
     pub(crate) truncated: bool,
-    /// The lines it is made from.
+    /// Whose record it becomes: the source of the last part.
+    pub(crate) source: Arc<Source>,
+    /// The lines of that source that it is made from.
     pub(crate) ranges: Ranges,
+    /// Those of earlier generations.
+    pub(crate) carried: Carried,
+    /// Number of all of them.
     pub(crate) lines: u32,
     /// Time of the first part.
     pub(crate) time: Stamp,
     /// When the first part was read.
     pub(crate) read_at: Instant,
+    /// Its record has been written, and what still comes of the message is passed over.
+    pub(crate) spent: bool,
 }
 
 /// Whether an entry without a newline is a part, and not the last words of a process.
@@ -36,19 +53,57 @@ pub(crate) fn is_part(text: &[u8], ended: bool) -> bool {
 
 impl Held {
     /// Begins a message.
-    pub(crate) fn new(time: Stamp, read_at: Instant) -> Self {
-        Self { text: Vec::new(), truncated: false, ranges: Ranges::default(), lines: 0, time, read_at }
+    pub(crate) fn new(source: Arc<Source>, time: Stamp, read_at: Instant) -> Self {
+        Self {
+            text: Vec::new(),
+            truncated: false,
+            source,
+            ranges: Ranges::default(),
+            carried: Carried::default(),
+            lines: 0,
+            time,
+            read_at,
+            spent: false,
+        }
     }
 
-    /// Adds a part that stands at `range`, up to `max` bytes in all.
-    pub(crate) fn add(&mut self, part: &[u8], range: Range, max: usize) {
+    /// Adds a part that stands at `range` of `source`, up to `max` bytes in all.
+    pub(crate) fn add(&mut self, part: &[u8], source: &Arc<Source>, range: Range, max: usize) {
+        if self.source != *source {
+            let earlier = std::mem::replace(&mut self.source, source.clone());
+            self.carried.push((earlier.generation, std::mem::take(&mut self.ranges)));
+        }
         self.ranges.insert(range);
         self.lines += 1;
-        if !self.truncated {
-            let kept = floor_char_boundary(part, max.saturating_sub(self.text.len()));
-            self.text.extend_from_slice(&part[..kept]);
-            self.truncated = kept < part.len();
+        if self.truncated {
+            return;
         }
+        let part = self.mend(part);
+        let kept = floor_char_boundary(part, max.saturating_sub(self.text.len()));
+        self.text.extend_from_slice(&part[..kept]);
+        self.truncated = kept < part.len();
+    }
+
+    /// Leaves one U+FFFD where a character was cut in two, and gives what is to be added.
+    fn mend<'a>(&mut self, part: &'a [u8]) -> &'a [u8] {
+        let before = self.text.rchunks_exact(REPLACEMENT.len()).take_while(|bytes| *bytes == REPLACEMENT).count();
+        let behind = part.chunks_exact(REPLACEMENT.len()).take_while(|bytes| *bytes == REPLACEMENT).count();
+        if before == 0 || behind == 0 || before + behind > CHARACTER {
+            return part;
+        }
+        self.text.truncate(self.text.len() - (before - 1) * REPLACEMENT.len());
+        &part[behind * REPLACEMENT.len()..]
+    }
+
+    /// Whether more of it would only be noted, and has been noted at as many places as can be.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        let places = self.ranges.as_slice().len() + self.carried.iter().map(|(_, r)| r.as_slice().len()).sum::<usize>();
+        self.truncated && places >= JOIN_RANGES
+    }
+
+    /// Lines that wait in it.
+    pub(crate) fn waiting(&self) -> usize {
+        if self.spent { 0 } else { self.lines as usize }
     }
 }
 
@@ -63,6 +118,7 @@ pub(crate) fn floor_char_boundary(text: &[u8], max: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::Generation;
 
     #[test]
     fn cutting() {
@@ -83,12 +139,63 @@ mod tests {
         assert!(!is_part(&[b'x'; DOCKER_PART_BYTES - 1], false));
     }
 
+    fn source(generation: u64) -> Arc<Source> {
+        let source = crate::parser::tests::source(None);
+        Arc::new(Source { container: source.container.clone(), generation: Generation(generation) })
+    }
+
+    fn held(source: &Arc<Source>) -> Held {
+        Held::new(source.clone(), *b"2026-11-21T13:00:00.123456789Z", Instant::now())
+    }
+
     #[test]
     fn nothing_follows_a_cut() {
-        let mut held = Held::new(*b"2026-11-21T13:00:00.123456789Z", Instant::now());
-        held.add("aé".as_bytes(), Range::new(0, 10), 2);
-        held.add(b"b", Range::new(10, 20), 2);
+        let source = source(1);
+        let mut held = held(&source);
+        held.add("aé".as_bytes(), &source, Range::new(0, 10), 2);
+        held.add(b"b", &source, Range::new(10, 20), 2);
         assert_eq!((held.text.as_slice(), held.truncated, held.lines), (&b"a"[..], true, 2));
         assert_eq!(held.ranges.as_slice(), [Range::new(0, 20)]);
+    }
+
+    #[test]
+    fn lines_of_earlier_generations_are_carried() {
+        let (first, second, third) = (source(1), source(2), source(3));
+        let mut held = held(&first);
+        held.add(b"a", &first, Range::new(5, 6), 100);
+        held.add(b"b", &second, Range::new(0, 1), 100);
+        held.add(b"c", &second, Range::new(1, 2), 100);
+        held.add(b"d", &third, Range::new(0, 4), 100);
+        assert_eq!((held.text.as_slice(), held.lines, &held.source), (&b"abcd"[..], 4, &third));
+        assert_eq!(held.ranges.as_slice(), [Range::new(0, 4)]);
+        let carried: Vec<_> = held.carried.iter().map(|(g, ranges)| (g.0, ranges.to_string())).collect();
+        assert_eq!(carried, [(1, "5-6".to_owned()), (2, "0-2".to_owned())]);
+    }
+
+    #[test]
+    fn a_character_that_was_cut_is_one_replacement() {
+        let check = |first: &str, second: &str, expected: &str| {
+            let source = source(1);
+            let mut held = held(&source);
+            held.add(first.as_bytes(), &source, Range::new(0, 1), 100);
+            held.add(second.as_bytes(), &source, Range::new(1, 2), 100);
+            assert_eq!(std::str::from_utf8(&held.text), Ok(expected), "{first:?} {second:?}");
+        };
+        check("a\u{fffd}", "\u{fffd}b", "a\u{fffd}b");
+        check("a\u{fffd}\u{fffd}\u{fffd}", "\u{fffd}b", "a\u{fffd}b");
+        check("a\u{fffd}", "b", "a\u{fffd}b");
+        check("é", "\u{fffd}", "é\u{fffd}");
+        check("\u{fffd}\u{fffd}", "\u{fffd}\u{fffd}\u{fffd}", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn what_is_cut_and_scattered_is_exhausted() {
+        let source = source(1);
+        let mut held = held(&source);
+        for i in 0..JOIN_RANGES as u64 {
+            assert!(!held.is_exhausted());
+            held.add(b"0123456789", &source, Range::new(i * 2, i * 2 + 1), 100);
+        }
+        assert!(held.is_exhausted());
     }
 }

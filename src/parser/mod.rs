@@ -8,8 +8,11 @@
 //!
 //! Invariants
 //! - Parsing never fails. What is not understood is sent as it is, with the reason, and counted.
-//! - Every line of a chunk is in exactly one of: the cover of a record (and in `Records::lines`), held by a join
-//!   ([`Parser::held_lines`]), or blank, which is counted as dropped and whose range goes into the next record's cover.
+//! - Every line of a chunk is in exactly one of: the cover of a record, or what it carries (and in `Records::lines`); held by a
+//!   join ([`Parser::held_lines`]); or counted as dropped (blank, or behind the end of a message that was cut), in which case
+//!   its range goes into the next record's cover.
+//! - What is kept from line to line is kept for a container, not for one generation of its log: a message may be split by a
+//!   rotation.
 //! - Text is valid UTF-8 from the envelope on, so records are.
 //! - The steady state allocates nothing: a line's memory is the parser's, and kept.
 //!
@@ -47,7 +50,7 @@ use envelope::{Entry, Line, Stream};
 use formats::{Format, Scratch};
 use join::Held;
 use prometheus::IntCounter;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use time::{Clock, Stamp};
@@ -67,23 +70,26 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Parser {
     settings: Settings,
-    sources: Vec<State>,
+    containers: Vec<State>,
     work: Work,
     /// Containers whose label was complained of.
     warned: HashSet<String>,
 }
 
-/// What is kept of a source.
+/// What is kept of a container.
 #[derive(Debug)]
 struct State {
+    /// The generation that the last lines were of.
     source: Arc<Source>,
     /// Members that are the same in all its records.
     identity: Vec<u8>,
     explicit: Option<Format>,
     clock: Clock,
-    /// Ranges of blank lines, for the cover of the next record.
+    /// Ranges of lines of `source` that make no record, for the cover of the next one.
     silent: Ranges,
     streams: [StreamState; 2],
+    /// To be reported before the next line, whose time says when they end.
+    gaps: VecDeque<Gap>,
 }
 
 /// What is kept of one of the two streams.
@@ -121,7 +127,7 @@ impl Parser {
             scratch: Scratch::default(),
             counts: Counts::new(metrics),
         };
-        Self { settings, sources: Vec::new(), work, warned: HashSet::new() }
+        Self { settings, containers: Vec::new(), work, warned: HashSet::new() }
     }
 
     /// Consumes lines from the front of `chunk` and appends their records to `out`, until the chunk is done or `out` is full.
@@ -130,8 +136,12 @@ impl Parser {
     pub fn chunk(&mut self, chunk: &mut Chunk, out: &mut Records, bounds: Bounds) -> Progress {
         debug_assert!(out.source == chunk.source, "records of one source only");
         let at = self.index(&chunk.source);
-        let Self { sources, work, .. } = self;
-        let state = &mut sources[at];
+        let Self { containers, work, .. } = self;
+        let state = &mut containers[at];
+        state.turn_to(&chunk.source);
+        if !state.gaps.is_empty() {
+            work.gaps_end(state, &chunk.data, out);
+        }
         let (mut taken, mut lines) = (0, 0);
         let progress = loop {
             let rest = &chunk.data[taken..];
@@ -159,63 +169,78 @@ impl Parser {
         progress
     }
 
-    /// Docker's time of the last line of `source`, since the epoch.
-    pub fn last_time(&self, source: &Arc<Source>) -> Option<Duration> {
-        let stamp = self.sources[self.find(source)?].clock.known()?;
+    /// Docker's time of the last line of the container of `source`, since the epoch.
+    pub fn last_time(&self, source: &Source) -> Option<Duration> {
+        let stamp = self.containers[self.find(&source.container)?].clock.known()?;
         Some(time::since_epoch(stamp))
     }
 
-    /// Nothing more comes of this source: emits what joins hold back and forgets the source. Blank lines behind the last
-    /// record are in no cover.
-    pub fn end(&mut self, source: &Arc<Source>, out: &mut Records) {
-        let Some(at) = self.find(source) else { return };
-        let mut state = self.sources.swap_remove(at);
+    /// Nothing more comes of this generation. Blank lines behind its last record are in no cover.
+    pub fn end(&mut self, source: &Source) {
+        if let Some(at) = self.find(&source.container) {
+            self.containers[at].silent = Ranges::default();
+        }
+    }
+
+    /// A gap, to be reported before the next line of the container.
+    pub fn gap(&mut self, mut gap: Gap) {
+        let at = self.index(&gap.source);
+        let state = &mut self.containers[at];
+        let known = state.clock.known().map(|stamp| String::from_utf8_lossy(stamp).into_owned());
+        gap.from = gap.from.or(known);
+        state.gaps.push_back(gap);
+        for stream in &mut state.streams {
+            stream.held.take_if(|held| held.spent);
+        }
+    }
+
+    /// Something of the container waits for lines: of which source its record will be. Messages first, then gaps.
+    pub fn waiting(&self, container: &Container) -> Option<Arc<Source>> {
+        let state = &self.containers[self.find(container)?];
+        let held = state.streams.iter().filter_map(|stream| stream.held.as_ref()).find(|held| !held.spent);
+        held.map(|held| &held.source).or(state.gaps.front().map(|gap| &gap.source)).cloned()
+    }
+
+    /// Writes the first thing that [`waits`](Self::waiting), of `source`, since what it waits for does not come.
+    pub fn release(&mut self, source: &Arc<Source>, out: &mut Records) {
+        debug_assert!(out.source == *source, "records of one source only");
+        let Some(at) = self.find(&source.container) else { return };
+        let Self { containers, work, .. } = self;
+        let state = &mut containers[at];
         for stream in [Stream::Stdout, Stream::Stderr] {
-            if let Some(held) = state.streams[stream as usize].held.take() {
-                self.work.joined(&mut state, stream, &held, out);
+            if let Some(mut held) = state.streams[stream as usize].held.take_if(|held| !held.spent) {
+                held.truncated = true;
+                work.joined(state, stream, &mut held, out);
+                return work.counts.flush();
             }
         }
-        self.work.counts.flush();
+        if let Some(gap) = state.gaps.pop_front() {
+            work.gap(state, &gap, out);
+        }
     }
 
-    /// A record that says what is missing (`docs/wire-format.md`).
-    pub fn gap(&mut self, gap: &Gap, out: &mut Records) {
-        debug_assert!(out.source == gap.source, "records of one source only");
-        let at = self.index(&gap.source);
-        let fields = &mut self.work.scratch.fields;
-        fields.clear();
-        let mut put = |key: &[u8], value: Option<&str>| {
-            if let Some(value) = value {
-                fields.push(key, Str::Raw(value.as_bytes()));
-            }
-        };
-        put(b"gap_reason", Some(&gap.reason));
-        put(b"gap_from", gap.from.as_deref());
-        put(b"gap_to", gap.to.as_deref());
-        put(b"gap_bytes", gap.bytes.map(|bytes| bytes.to_string()).as_deref());
-        let message = format!("log lines are missing: {}", gap.reason);
-        let mut draft = Draft::new("rask", "gap", Str::Raw(message.as_bytes()));
-        draft.level = Some(Level::Warn);
-        let known = [&gap.to, &gap.from].into_iter().flatten().find_map(|time| time::normalize(time.as_bytes()));
-        let state = &self.sources[at];
-        let time = known.unwrap_or_else(|| state.clock.last());
-        encode::record(&mut out.body, &draft, fields, &time, Stream::Stderr, &state.identity);
-        out.cover(&[], 0, Instant::now());
+    /// Nothing more comes of this container. [Release](Self::release) first what waits.
+    pub fn forget(&mut self, container: &Container) {
+        if let Some(at) = self.find(container) {
+            self.containers.swap_remove(at);
+        }
     }
 
-    /// Lines held back by joins at the moment, over all sources.
+    /// Lines held back by joins at the moment, over all containers.
     pub fn held_lines(&self) -> usize {
-        let held = self.sources.iter().flat_map(|state| &state.streams).filter_map(|stream| stream.held.as_ref());
-        held.map(|held| held.lines as usize).sum()
+        let held = self.containers.iter().flat_map(|state| &state.streams).filter_map(|stream| stream.held.as_ref());
+        held.map(Held::waiting).sum()
     }
 
-    fn find(&self, source: &Arc<Source>) -> Option<usize> {
-        let same = |state: &State| Arc::ptr_eq(&state.source, source);
-        self.sources.iter().position(same).or_else(|| self.sources.iter().position(|state| state.source == *source))
+    #[inline]
+    fn find(&self, container: &Container) -> Option<usize> {
+        let same = |state: &State| std::ptr::eq(&*state.source.container, container);
+        let equal = |state: &State| state.source.container.id == container.id;
+        self.containers.iter().position(same).or_else(|| self.containers.iter().position(equal))
     }
 
     fn index(&mut self, source: &Arc<Source>) -> usize {
-        if let Some(at) = self.find(source) {
+        if let Some(at) = self.find(&source.container) {
             return at;
         }
         let state = State {
@@ -225,9 +250,10 @@ impl Parser {
             clock: Clock::new(),
             silent: Ranges::default(),
             streams: Default::default(),
+            gaps: VecDeque::new(),
         };
-        self.sources.push(state);
-        self.sources.len() - 1
+        self.containers.push(state);
+        self.containers.len() - 1
     }
 
     /// The format that somebody asked for: who is nearer to the service goes first.
@@ -275,6 +301,17 @@ fn range_of(chunk: &Chunk, taken: usize, len: usize, lines: u32) -> Range {
     }
 }
 
+impl State {
+    /// The next lines are of this generation.
+    #[inline]
+    fn turn_to(&mut self, source: &Arc<Source>) {
+        if !Arc::ptr_eq(&self.source, source) && self.source != *source {
+            self.source = source.clone();
+            self.silent = Ranges::default();
+        }
+    }
+}
+
 impl Work {
     #[inline]
     fn line(&mut self, state: &mut State, line: &[u8], range: Range, read_at: Instant, out: &mut Records) {
@@ -287,8 +324,30 @@ impl Work {
                 self.counts.blank += 1;
                 state.silent.insert(range);
             }
-            Line::Garbage(why) => self.garbage(state, line, why, range, read_at, out),
+            Line::Garbage(why) => self.damaged(state, line, why, range, read_at, out),
         }
+    }
+
+    /// A line that is no entry. Where the daemon was stopped in the middle of one, the next stands behind it on the same line.
+    #[cold]
+    fn damaged(
+        &mut self,
+        state: &mut State,
+        line: &[u8],
+        why: &str,
+        range: Range,
+        read_at: Instant,
+        out: &mut Records,
+    ) {
+        let whole = envelope::last_beginning(line);
+        let Some(Line::Entry(_)) = whole.map(|at| envelope::read(&line[at..], &mut self.text, &mut state.clock)) else {
+            return self.garbage(state, line, why, 1, range, read_at, out);
+        };
+        let (torn, whole) = line.split_at(whole.unwrap_or(0));
+        let middle = range.start + torn.len() as u64;
+        // One line of the file makes two records; it counts with the second.
+        self.garbage(state, torn, why, 0, Range::new(range.start, middle), read_at, out);
+        self.line(state, whole, Range::new(middle, range.end), read_at, out);
     }
 
     /// A message in one line: nearly every line.
@@ -321,35 +380,89 @@ impl Work {
             if !part {
                 return self.message(state, entry, range, read_at, out);
             }
-            let mut held = Held::new(*state.clock.stamp(), read_at);
-            held.add(text, range, self.max_line_bytes);
+            let mut held = Held::new(state.source.clone(), *state.clock.stamp(), read_at);
+            held.add(text, &state.source, range, self.max_line_bytes);
             stream.held = Some(held);
             return;
         };
-        held.add(text, range, self.max_line_bytes);
+        if held.spent {
+            self.counts.cut += 1;
+            state.silent.insert(range);
+            stream.held.take_if(|_| !part);
+            return;
+        }
+        held.add(text, &state.source, range, self.max_line_bytes);
         if entry.ended && !held.truncated && held.text.last() == Some(&b'\r') {
             held.text.pop();
         }
-        if !part && let Some(held) = stream.held.take() {
-            self.joined(state, entry.stream, &held, out);
+        if part && !held.is_exhausted() {
+            return;
+        }
+        let Some(mut held) = stream.held.take() else { return };
+        self.joined(state, entry.stream, &mut held, out);
+        if part {
+            held.spent = true;
+            held.text = Vec::new();
+            state.streams[entry.stream as usize].held = Some(held);
         }
     }
 
-    fn joined(&mut self, state: &mut State, stream: Stream, held: &Held, out: &mut Records) {
-        let mut ranges = std::mem::take(&mut state.silent);
-        ranges.union(&held.ranges);
+    /// Writes the record of a message that was put together.
+    fn joined(&mut self, state: &mut State, stream: Stream, held: &mut Held, out: &mut Records) {
+        let mut ranges = std::mem::take(&mut held.ranges);
+        if held.source == state.source {
+            ranges.union(&std::mem::take(&mut state.silent));
+        }
         let origin =
             Origin { ranges: ranges.as_slice(), lines: held.lines, time: &held.time, stream, read_at: held.read_at };
         write(state, &held.text, held.truncated, origin, &mut self.scratch, &mut self.counts, out);
+        out.carried = std::mem::take(&mut held.carried);
+    }
+
+    /// The gaps before `lines` are over: their first line says when.
+    #[cold]
+    fn gaps_end(&mut self, state: &mut State, lines: &[u8], out: &mut Records) {
+        let line = lines.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let known = matches!(envelope::read(line, &mut self.text, &mut state.clock), Line::Entry(_));
+        while let Some(mut gap) = state.gaps.pop_front() {
+            if known && gap.to.is_none() {
+                gap.to = Some(String::from_utf8_lossy(state.clock.stamp()).into_owned());
+            }
+            self.gap(state, &gap, out);
+        }
+    }
+
+    /// A record that says what is missing (`docs/wire-format.md`).
+    fn gap(&mut self, state: &State, gap: &Gap, out: &mut Records) {
+        let fields = &mut self.scratch.fields;
+        fields.clear();
+        let mut put = |key: &[u8], value: Option<&str>| {
+            if let Some(value) = value {
+                fields.push(key, Str::Raw(value.as_bytes()));
+            }
+        };
+        put(b"gap_reason", Some(&gap.reason));
+        put(b"gap_from", gap.from.as_deref());
+        put(b"gap_to", gap.to.as_deref());
+        put(b"gap_bytes", gap.bytes.map(|bytes| bytes.to_string()).as_deref());
+        let message = format!("log lines are missing: {}", gap.reason);
+        let mut draft = Draft::new("rask", "gap", Str::Raw(message.as_bytes()));
+        draft.level = Some(Level::Warn);
+        let known = [&gap.to, &gap.from].into_iter().flatten().find_map(|time| time::normalize(time.as_bytes()));
+        let time = known.unwrap_or_else(|| state.clock.last());
+        encode::record(&mut out.body, &draft, fields, &time, Stream::Stderr, &state.identity);
+        out.cover(&[], 0, Instant::now());
     }
 
     /// A line that is no entry of Docker's log.
     #[cold]
+    #[expect(clippy::too_many_arguments, reason = "what a line is, and where it stands")]
     fn garbage(
         &mut self,
         state: &mut State,
         line: &[u8],
         why: &str,
+        lines: u32,
         range: Range,
         read_at: Instant,
         out: &mut Records,
@@ -369,7 +482,7 @@ impl Work {
         let mut ranges = std::mem::take(&mut state.silent);
         ranges.insert(range);
         encode::record(&mut out.body, &draft, fields, &state.clock.last(), Stream::Stdout, &state.identity);
-        out.cover(ranges.as_slice(), 1, read_at);
+        out.cover(ranges.as_slice(), lines, read_at);
     }
 }
 
@@ -407,6 +520,7 @@ struct Counts {
     failed: [u64; FORMATS],
     garbage: u64,
     blank: u64,
+    cut: u64,
     truncated: u64,
     metrics: Counters,
 }
@@ -417,6 +531,7 @@ struct Counters {
     failed: [IntCounter; FORMATS],
     garbage: IntCounter,
     blank: IntCounter,
+    cut: IntCounter,
     truncated: IntCounter,
 }
 
@@ -428,9 +543,10 @@ impl Counts {
             failed: Format::ALL.map(|format| metrics.parse_failures.with_label_values(&label(format))),
             garbage: metrics.parse_failures.with_label_values(&["envelope"]),
             blank: metrics.lines_dropped.with_label_values(&["blank"]),
+            cut: metrics.lines_dropped.with_label_values(&["cut"]),
             truncated: metrics.records_truncated.clone(),
         };
-        Self { parsed: [0; FORMATS], failed: [0; FORMATS], garbage: 0, blank: 0, truncated: 0, metrics }
+        Self { parsed: [0; FORMATS], failed: [0; FORMATS], garbage: 0, blank: 0, cut: 0, truncated: 0, metrics }
     }
 
     fn flush(&mut self) {
@@ -447,6 +563,7 @@ impl Counts {
         }
         add(&self.metrics.garbage, &mut self.garbage);
         add(&self.metrics.blank, &mut self.blank);
+        add(&self.metrics.cut, &mut self.cut);
         add(&self.metrics.truncated, &mut self.truncated);
     }
 }

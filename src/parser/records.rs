@@ -1,7 +1,7 @@
 //! Records of one source on their way into a batch.
 
 use crate::limits::BATCH_RANGES;
-use crate::position::{Cover, Ranges};
+use crate::position::{Carried, Cover, Ranges};
 use crate::source::Source;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,6 +17,8 @@ pub struct Records {
     pub cover: Cover,
     /// The same over all records, merged: what `x-rask-batch` names.
     pub ranges: Ranges,
+    /// Lines of earlier generations that went into the last record; it is the last because they do.
+    pub carried: Carried,
     /// Lines of the log file that went into the records.
     pub lines: u32,
     /// When the oldest of them was read.
@@ -26,7 +28,15 @@ pub struct Records {
 impl Records {
     /// No records yet.
     pub fn new(source: Arc<Source>) -> Self {
-        Self { source, body: Vec::new(), cover: Cover::default(), ranges: Ranges::default(), lines: 0, oldest: None }
+        Self {
+            source,
+            body: Vec::new(),
+            cover: Cover::default(),
+            ranges: Ranges::default(),
+            carried: Carried::default(),
+            lines: 0,
+            oldest: None,
+        }
     }
 
     /// Forgets all records and keeps the memory, for records of `source`.
@@ -35,6 +45,7 @@ impl Records {
         self.body.clear();
         self.cover.clear();
         self.ranges = Ranges::default();
+        self.carried = Carried::default();
         self.lines = 0;
         self.oldest = None;
     }
@@ -49,13 +60,14 @@ impl Records {
         self.cover.is_empty()
     }
 
-    /// Whether `bounds`, or the number of ranges that a batch may cover, are reached. The record that reaches the bound of
-    /// bytes is still in: a batch holds at least one.
+    /// Whether `bounds`, or the number of ranges that a batch may cover, are reached, or the last record carries lines. The
+    /// record that reaches the bound of bytes is still in: a batch holds at least one.
     #[inline]
     pub fn is_full(&self, bounds: Bounds) -> bool {
         self.records() >= bounds.records
             || self.body.len() >= bounds.bytes
             || self.ranges.as_slice().len() >= BATCH_RANGES
+            || !self.carried.is_empty()
     }
 
     /// Notes where the record just written comes from.

@@ -4,7 +4,7 @@
 //! where it came from, and the newlines of its body say where each record stands. No I/O, no clock.
 
 use crate::parser::Records;
-use crate::position::{Cover, Range, Ranges};
+use crate::position::{Carried, Cover, Range, Ranges};
 use crate::source::SourceKey;
 use bytes::Bytes;
 use std::fmt::Write as _;
@@ -18,6 +18,8 @@ pub struct Batch {
     pub body: Bytes,
     /// For each record the lines it was made from.
     pub cover: Cover,
+    /// Lines of earlier generations that went into the last record: see [`Carried`]. Nearly always empty.
+    pub carried: Carried,
     /// Lines of the log that went into the records.
     pub lines: u32,
     /// When the oldest of them was read: milliseconds since the Unix epoch.
@@ -27,8 +29,21 @@ pub struct Batch {
 impl Batch {
     /// Closes `records`; `oldest_ms` is when the oldest was read, in milliseconds since the Unix epoch.
     pub fn close(records: Records, oldest_ms: u64) -> Self {
-        let Records { source, body, cover, lines, .. } = records;
-        Self { key: source.key(), body: Bytes::from(body), cover, lines, oldest_ms }
+        let Records { source, body, cover, carried, lines, .. } = records;
+        Self { key: source.key(), body: Bytes::from(body), cover, carried, lines, oldest_ms }
+    }
+
+    /// What is settled once the batch is: its cover, and what it carries.
+    pub fn claims(&self) -> Vec<(SourceKey, Ranges)> {
+        let mut claims = self.carried_claims();
+        claims.push((self.key.clone(), self.cover.ranges()));
+        claims
+    }
+
+    /// Of the claims, those of earlier generations.
+    pub fn carried_claims(&self) -> Vec<(SourceKey, Ranges)> {
+        let key = |generation| SourceKey { container: self.key.container.clone(), generation };
+        self.carried.iter().map(|(generation, ranges)| (key(*generation), ranges.clone())).collect()
     }
 
     /// Number of records.
@@ -58,24 +73,29 @@ impl Batch {
         let mut halves = [Part::default(), Part::default()];
         self.each(|i, record, lines, ranges| halves[usize::from(i >= middle)].push(record, lines, ranges));
         let [first, second] = halves.map(|part| part.into_batch(self));
-        Some((first, second))
+        Some((first, Self { carried: self.carried.clone(), ..second }))
     }
 
     /// What is left when the receiver already holds `committed`: records whose every range is in it are left out, and of the
-    /// others only the uncommitted ranges are claimed. `None` when nothing is left.
+    /// others only the uncommitted ranges are claimed. `None` when nothing is left. What the last record carries is left with it.
     pub fn without(&self, committed: &Ranges) -> Option<Self> {
         let mut rest = Part::default();
         let mut open = Vec::new();
-        self.each(|_, record, lines, ranges| {
+        let mut carries = false;
+        self.each(|i, record, lines, ranges| {
             open.clear();
             for range in ranges {
                 committed.gaps_within(*range, &mut open);
             }
-            if !open.is_empty() {
+            // A message of which only the beginning is there stands for no bytes of this generation.
+            let carrier = i + 1 == self.records() && !self.carried.is_empty();
+            if !open.is_empty() || (carrier && ranges.is_empty()) {
                 rest.push(record, lines, &open);
+                carries = carrier;
             }
         });
-        (!rest.cover.is_empty()).then(|| rest.into_batch(self))
+        let carried = if carries { self.carried.clone() } else { Carried::default() };
+        (!rest.cover.is_empty()).then(|| Self { carried, ..rest.into_batch(self) })
     }
 
     /// Calls `visit` with each record's number, bytes (newline included), lines and ranges.
@@ -109,6 +129,7 @@ impl Part {
             key: of.key.clone(),
             body: self.body.into(),
             cover: self.cover,
+            carried: Carried::default(),
             lines: self.lines,
             oldest_ms: of.oldest_ms,
         }
@@ -138,7 +159,14 @@ mod tests {
 
     fn batch(records: &[(&str, u32, &[(u64, u64)])]) -> Batch {
         let key = SourceKey { container: "c".repeat(64), generation: Generation(7) };
-        let whole = Batch { key, body: Bytes::new(), cover: Cover::default(), lines: 0, oldest_ms: 5 };
+        let whole = Batch {
+            key,
+            body: Bytes::new(),
+            cover: Cover::default(),
+            carried: Carried::default(),
+            lines: 0,
+            oldest_ms: 5,
+        };
         let mut part = Part::default();
         for (text, lines, ranges) in records {
             let ranges: Vec<_> = ranges.iter().map(|(start, end)| Range::new(*start, *end)).collect();
@@ -169,6 +197,31 @@ mod tests {
             "a record that is committed in part claims only the rest"
         );
         assert_eq!(whole.without(&committed("0-50")), None);
+    }
+
+    #[test]
+    fn what_is_carried_goes_with_the_last_record() {
+        let carried: Carried = vec![(Generation(6), "90-100".parse().expect("valid"))];
+        let whole = batch(&[("a", 1, &[(0, 10)]), ("b", 2, &[(10, 20)])]);
+        let whole = Batch { carried: carried.clone(), ..whole };
+        let (first, second) = whole.split().expect("two records");
+        assert_eq!((first.carried, second.carried), (Carried::default(), carried.clone()));
+        let without = |text: &str| whole.without(&text.parse().expect("valid")).map(|rest| rest.carried);
+        assert_eq!(without("0-10"), Some(carried.clone()));
+        assert_eq!(without("10-20"), Some(Carried::default()));
+        assert_eq!(without("0-20"), None);
+        let claims = whole.claims();
+        assert_eq!(claims.len(), 2);
+        assert_eq!((claims[0].0.generation, claims[0].1.to_string()), (Generation(6), "90-100".into()));
+        assert_eq!((claims[1].0.generation, claims[1].1.to_string()), (Generation(7), "0-20".into()));
+    }
+
+    #[test]
+    fn a_beginning_without_its_rest_is_left_out_by_no_cut() {
+        let carried: Carried = vec![(Generation(6), "90-100".parse().expect("valid"))];
+        let whole = Batch { carried: carried.clone(), ..batch(&[("a", 1, &[(0, 10)]), ("b", 1, &[])]) };
+        let rest = whole.without(&"0-10".parse().expect("valid")).expect("the second record");
+        assert_eq!(rest, Batch { carried, ..batch(&[("b", 1, &[])]) });
     }
 
     #[test]

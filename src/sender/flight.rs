@@ -9,6 +9,8 @@ use super::batch::Batch;
 use super::http::Connection;
 use super::retry::{Outcome, Status};
 use super::spool::{DeadLetter, Store};
+use crate::position::Ranges;
+use crate::source::SourceKey;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +63,7 @@ pub async fn fly(
             Outcome::Delivered => {
                 tally.delivered += u64::from(part.lines);
                 tally.records += part.records() as u64;
-                commit(store, &part, part.cover.ranges());
+                commit(store, part.claims());
                 continue;
             }
             Outcome::Overlap(committed) => match part.without(&committed) {
@@ -69,7 +71,11 @@ pub async fn fly(
                 rest => {
                     // The receiver holds these lines: they are delivered, by an earlier run of ours.
                     tally.delivered += u64::from(part.lines - rest.as_ref().map_or(0, |rest| rest.lines));
-                    commit(store, &part, committed);
+                    let mut settled = vec![(part.key.clone(), committed)];
+                    if rest.as_ref().is_none_or(|rest| rest.carried.is_empty()) {
+                        settled.extend(part.carried_claims());
+                    }
+                    commit(store, settled);
                     parts.extend(rest.map(Arc::new));
                     continue;
                 }
@@ -120,13 +126,13 @@ async fn give_up(store: Option<&Store>, part: &Batch, outcome: Outcome, tally: &
         tracing::error!(status, container = %part.key.container, "the receiver refuses a record; without a state directory it is lost");
     }
     *lines += u64::from(part.lines);
-    commit(store, part, part.cover.ranges());
+    commit(store, part.claims());
     Ok(())
 }
 
-fn commit(store: Option<&Store>, part: &Batch, ranges: crate::position::Ranges) {
+fn commit(store: Option<&Store>, settled: Vec<(SourceKey, Ranges)>) {
     if let Some(store) = store {
-        store.commit(&part.key, ranges);
+        store.commit(settled);
     }
 }
 

@@ -12,5 +12,6 @@ mod harness;
 mod kill;
 mod outage;
 mod shutdown;
+mod split;
 mod tls;
 mod ugly;

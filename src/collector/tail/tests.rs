@@ -68,6 +68,7 @@ impl Rig {
                 assert!(lines > 0);
             }
             Item::End(source) => self.got.push(Got::End(source.generation)),
+            Item::Over(over) => assert_eq!(over.id, ID),
             Item::Gap(gap) => self.got.push(Got::Gap(gap.reason)),
         }
         true

@@ -1,8 +1,9 @@
 //! Split messages: content and cover against a naive twin, with both streams mixed.
 
 use super::*;
-use crate::limits::DOCKER_PART_BYTES;
+use crate::limits::{DOCKER_PART_BYTES, JOIN_RANGES};
 use proptest::prelude::*;
+use std::collections::HashMap;
 
 /// One entry as Docker would write it.
 #[derive(Clone, Debug)]
@@ -65,14 +66,55 @@ fn twin(pieces: &[Option<Piece>], max: usize) -> Vec<(String, bool, u32)> {
     all
 }
 
+/// What came out, and which bytes of which generation it was made from.
+#[derive(Default)]
+struct Seen {
+    /// Message, whether on stdout, whether flagged as truncated.
+    messages: Vec<(String, bool, bool)>,
+    covered: HashMap<Generation, Ranges>,
+    lines: u64,
+}
+
+impl Seen {
+    fn take(&mut self, out: &Records) {
+        let mut iter = out.cover.iter();
+        let mut ranges = Vec::new();
+        for record in decode(out) {
+            iter.next_into(&mut ranges).unwrap();
+            self.cover(out.source.generation, &ranges);
+            let message = record["message"].as_str().unwrap().to_string();
+            self.messages.push((message, record["stream"] == "stdout", record["fields"].get("truncated").is_some()));
+        }
+        for (generation, ranges) in &out.carried {
+            assert_ne!(*generation, out.source.generation);
+            self.cover(*generation, ranges.as_slice());
+        }
+        self.lines += u64::from(out.lines);
+    }
+
+    fn cover(&mut self, generation: Generation, ranges: &[Range]) {
+        let all = self.covered.entry(generation).or_default();
+        for range in ranges {
+            assert!(!all.touches(*range), "covered twice");
+            all.insert(*range);
+        }
+    }
+}
+
+fn turn(source: &Arc<Source>, generation: u64) -> Arc<Source> {
+    Arc::new(Source { container: source.container.clone(), generation: Generation(generation) })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+    /// The log may be rotated between any two lines.
     #[test]
     fn same_as_the_twin(
         messages in proptest::collection::vec((prop_oneof![0usize..50, 16_380usize..16_390, 30_000usize..70_000], any::<bool>(), any::<bool>()), 0..8),
         order in proptest::collection::vec(any::<bool>(), 1..8),
         records in 1usize..4,
         cut in 1usize..20,
+        turns in proptest::collection::vec(any::<bool>(), 1..6),
         max in prop_oneof![Just(1usize << 20), 20_000usize..50_000],
     ) {
         let pieces = lay_out(&messages, &order);
@@ -81,57 +123,121 @@ proptest! {
             None => b"\0\0\n".to_vec(),
         }).collect();
         let (mut parser, metrics) = parser(Some(Format::Plain), max);
-        let source = source(None);
-        let (mut seen, mut all, mut at) = (Vec::new(), Ranges::default(), 0u64);
-        let mut total = 0;
-        let mut take = |out: Records| {
-            let mut iter = out.cover.iter();
-            let mut ranges = Vec::new();
-            let mut lines = 0;
-            for record in decode(&out) {
-                iter.next_into(&mut ranges).unwrap();
-                for range in &ranges {
-                    assert!(!all.touches(*range), "covered twice");
-                    all.insert(*range);
-                    lines += 1;
-                }
-                let message = record["message"].as_str().unwrap().to_string();
-                assert_eq!(record["fields"].get("truncated").is_some(), message.len() == max);
-                seen.push((message, record["stream"] == "stdout"));
+        let mut source = source(None);
+        let (mut seen, mut at, mut wanted) = (Seen::default(), 0u64, Vec::new());
+        for (group, turns) in lines.chunks(cut).zip(turns.iter().cycle()) {
+            if *turns {
+                parser.end(&source);
+                source = turn(&source, source.generation.0 + 1);
+                at = 0;
             }
-            assert!(lines <= out.lines + 8);
-            total += u64::from(out.lines);
-        };
-        for group in lines.chunks(cut) {
             let data = group.concat();
             let len = data.len() as u64;
+            let mut end = at;
+            for line in group {
+                let range = Range::new(end, end + line.len() as u64);
+                end = range.end;
+                if !line.starts_with(b"\0") {
+                    wanted.push((source.generation, range));
+                }
+            }
             let mut chunk = chunk_of(&source, data, at);
             loop {
                 let mut out = Records::new(source.clone());
                 let progress = parser.chunk(&mut chunk, &mut out, Bounds { records, bytes: usize::MAX });
-                take(out);
+                seen.take(&out);
                 if progress == Progress::Done {
                     break;
                 }
             }
             at += len;
         }
-        let held = parser.held_lines();
-        let mut out = Records::new(source.clone());
-        parser.end(&source, &mut out);
-        prop_assert_eq!(out.lines as usize, held);
+        let (held, before) = (parser.held_lines() as u64, seen.lines);
+        while let Some(source) = parser.waiting(&source.container) {
+            let mut out = Records::new(source.clone());
+            parser.release(&source, &mut out);
+            prop_assert_eq!(out.records(), 1);
+            seen.take(&out);
+        }
+        prop_assert_eq!(seen.lines - before, held);
         prop_assert_eq!(parser.held_lines(), 0);
-        take(out);
-        let expected = twin(&pieces, max);
-        seen.sort();
-        prop_assert_eq!(seen, expected.iter().map(|(text, stdout, _)| (text.clone(), *stdout)).collect::<Vec<_>>());
+        for (message, _, truncated) in &seen.messages {
+            prop_assert!(*truncated || message.len() < max || max == 1 << 20);
+        }
+        let mut messages: Vec<_> = seen.messages.into_iter().map(|(text, stdout, _)| (text, stdout)).collect();
+        messages.sort();
+        prop_assert_eq!(messages, twin(&pieces, max).into_iter().map(|(text, stdout, _)| (text, stdout)).collect::<Vec<_>>());
         let blank = metrics.lines_dropped.with_label_values(&["blank"]).get();
-        prop_assert_eq!(total + blank, lines.len() as u64);
-        // Blank lines behind the last record are in no cover; everything else is.
-        let trailing: usize = lines.iter().rev().take_while(|line| line.starts_with(b"\0")).map(Vec::len).sum();
-        let reached = at - trailing as u64;
-        prop_assert!(reached == 0 || all.covers(Range::new(0, reached)), "{all}");
+        prop_assert_eq!(seen.lines + blank, lines.len() as u64);
+        for (generation, range) in wanted {
+            prop_assert!(seen.covered[&generation].covers(range), "{generation} {range:?}");
+        }
     }
+}
+
+/// Parts far beyond the longest message, with the other stream between them: the record comes when they stand in too many
+/// places, the rest is passed over, and both streams stay in step.
+#[test]
+fn what_never_ends_is_cut_and_passed_over() {
+    let (mut parser, metrics) = parser(Some(Format::Plain), 20_000);
+    let source = source(None);
+    let part = docker(&"p".repeat(DOCKER_PART_BYTES), "stdout");
+    let mut data = Vec::new();
+    for i in 0..2 * JOIN_RANGES {
+        data.extend_from_slice(&part);
+        data.extend_from_slice(&docker(&format!("{i}\n"), "stderr"));
+    }
+    data.extend_from_slice(&docker("the end\n", "stdout"));
+    data.extend_from_slice(&docker("in step\n", "stdout"));
+    let len = data.len() as u64;
+    let (mut chunk, mut seen) = (chunk_of(&source, data, 0), Seen::default());
+    loop {
+        let mut out = Records::new(source.clone());
+        let progress = parser.chunk(&mut chunk, &mut out, ROOMY);
+        assert!(out.ranges.as_slice().len() <= 2 * JOIN_RANGES, "{}", out.ranges.as_slice().len());
+        seen.take(&out);
+        if progress == Progress::Done {
+            break;
+        }
+    }
+    let stdout: Vec<_> = seen.messages.iter().filter(|(_, stdout, _)| *stdout).collect();
+    assert_eq!(stdout, [&("p".repeat(20_000), true, true), &("in step".to_owned(), true, false)]);
+    let stderr = seen.messages.iter().filter(|(_, stdout, _)| !stdout).map(|(text, ..)| text.clone());
+    assert!(stderr.eq((0..2 * JOIN_RANGES).map(|i| i.to_string())));
+    assert!(seen.covered[&source.generation].covers(Range::new(0, len)));
+    let cut = metrics.lines_dropped.with_label_values(&["cut"]).get();
+    assert_eq!(cut as usize, JOIN_RANGES + 1);
+    assert_eq!(seen.lines + cut, 4 * JOIN_RANGES as u64 + 2);
+}
+
+#[test]
+fn a_gap_ends_what_is_held() {
+    let (mut parser, _) = parser(Some(Format::Plain), 1 << 20);
+    let source = source(None);
+    let part = docker(&"p".repeat(DOCKER_PART_BYTES), "stdout");
+    let mut out = Records::new(source.clone());
+    parser.chunk(&mut chunk_of(&source, part.clone(), 0), &mut out, ROOMY);
+    assert!(out.is_empty());
+    let next = turn(&source, 8);
+    let waiting = parser.waiting(&next.container).expect("the part");
+    assert_eq!(waiting, source);
+    parser.release(&waiting, &mut out);
+    let gap = Gap {
+        container: next.container.clone(),
+        source: next.clone(),
+        reason: "rotated away".into(),
+        from: None,
+        to: None,
+        bytes: None,
+    };
+    parser.gap(gap);
+    assert_eq!(decode(&out)[0]["fields"], json!({"truncated": "true"}));
+    assert_eq!(out.ranges.as_slice(), [Range::new(0, part.len() as u64)]);
+    let mut out = Records::new(next.clone());
+    parser.chunk(&mut chunk_of(&next, docker("rest\n", "stdout"), 0), &mut out, ROOMY);
+    let records = decode(&out);
+    assert_eq!((&records[0]["log_type"], &records[1]["message"]), (&json!("gap"), &json!("rest")));
+    assert_eq!(records[0]["fields"], json!({"gap_reason": "rotated away", "gap_from": T, "gap_to": T}));
 }
 
 #[test]

@@ -210,7 +210,10 @@ fn gaps() {
         to: None,
         bytes: Some(17),
     };
-    parser.gap(&gap, &mut out);
+    parser.gap(gap);
+    let waiting = parser.waiting(&source.container).expect("the gap");
+    parser.release(&waiting, &mut out);
+    assert_eq!(parser.waiting(&source.container), None);
     let record = &decode(&out)[0];
     assert_eq!((&record["log_type"], &record["level"]), (&json!("gap"), &json!("Warn")));
     assert_eq!(record["timestamp"], "2026-11-21T12:00:00.000000000Z");
@@ -219,6 +222,24 @@ fn gaps() {
         json!({"gap_reason": "rotated away", "gap_from": "2026-11-21T12:00:00Z", "gap_bytes": "17"})
     );
     assert_eq!((out.records(), out.lines, out.ranges.is_empty()), (1, 0, true));
+}
+
+#[test]
+fn an_entry_behind_a_torn_one_is_whole() {
+    let (mut parser, metrics) = parser(None, 1 << 20);
+    let source = source(None);
+    let torn = br#"{"log":"torn {\"log\":\"#;
+    for between in [&b""[..], &[0; 300]] {
+        let data = [torn, between, &docker("whole\n", "stderr")].concat();
+        let len = data.len() as u64;
+        let mut out = Records::new(source.clone());
+        parser.chunk(&mut chunk_of(&source, data, 0), &mut out, ROOMY);
+        let records = decode(&out);
+        assert_eq!((&records[0]["log_type"], &records[1]["message"]), (&json!("raw"), &json!("whole")));
+        assert!(records[0]["message"].as_str().unwrap().starts_with(r#"{"log":"torn"#));
+        assert_eq!((out.lines, out.ranges.as_slice()), (1, &[Range::new(0, len)][..]));
+    }
+    assert_eq!(metrics.parse_failures.with_label_values(&["envelope"]).get(), 2);
 }
 
 fn strange() -> impl Strategy<Value = String> {

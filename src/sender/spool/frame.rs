@@ -6,8 +6,9 @@
 //!
 //! No I/O, no clock.
 
+use super::state::{put_ranges, take_ranges};
 use crate::limits;
-use crate::position::{Cover, Generation};
+use crate::position::{Carried, Cover, Generation, Ranges, put_varint, take_varint};
 use crate::sender::batch::Batch;
 use crate::source::SourceKey;
 use bytes::Bytes;
@@ -22,6 +23,8 @@ const VERSION: u8 = 1;
 const ZSTD: u8 = 1;
 /// The container id is 32 raw bytes, shown as 64 hexadecimal digits.
 const RAW_ID: u8 = 2;
+/// Behind the cover, within its length, stands what the batch carries.
+const CARRIES: u8 = 4;
 
 /// Longest body that is written or believed, uncompressed: one record of the longest line, escaped throughout, with room.
 pub(super) const MAX_RAW: usize = 64 << 20;
@@ -67,7 +70,7 @@ impl Head {
             body_len: u32_at(bytes, 52),
             raw_len: u32_at(bytes, 56),
         };
-        let known = head.flags & !(ZSTD | RAW_ID) == 0;
+        let known = head.flags & !(ZSTD | RAW_ID | CARRIES) == 0;
         let lengths = head.cover_len as usize <= MAX_COVER
             && head.raw_len as usize <= MAX_RAW
             && head.body_len <= head.raw_len.saturating_add(head.raw_len / 128).saturating_add(1024)
@@ -107,14 +110,41 @@ impl Head {
         (HEAD_BYTES + self.payload_len()) as u64
     }
 
-    /// Source and cover, from the first [`Self::prefix_len`] bytes of a payload whose checksum is right.
-    pub(super) fn source_and_cover(&self, prefix: &[u8]) -> Option<(SourceKey, Cover)> {
+    /// What the batch settles, from the first [`Self::prefix_len`] bytes of a payload whose checksum is right.
+    pub(super) fn claims(&self, prefix: &[u8]) -> Option<Vec<(SourceKey, Ranges)>> {
+        let (key, cover, carried) = self.source_and_cover(prefix)?;
+        let batch = Batch { key, body: Bytes::new(), cover, carried, lines: self.lines, oldest_ms: self.oldest_ms };
+        Some(batch.claims())
+    }
+
+    fn source_and_cover(&self, prefix: &[u8]) -> Option<(SourceKey, Cover, Carried)> {
         let (container, cover) = prefix.get(..self.prefix_len())?.split_at(usize::from(self.container_len));
         let container =
             if self.flags & RAW_ID != 0 { to_hex(container) } else { String::from_utf8(container.into()).ok()? };
-        let cover = Cover::from_bytes(cover, self.records as usize)?;
-        Some((SourceKey { container, generation: Generation(self.generation) }, cover))
+        let (cover, mut behind) = Cover::from_front(cover, self.records as usize)?;
+        let carried = if self.flags & CARRIES != 0 { take_carried(&mut behind)? } else { Carried::default() };
+        let key = SourceKey { container, generation: Generation(self.generation) };
+        behind.is_empty().then_some((key, cover, carried))
     }
+}
+
+/// varint(count), then for each generation its 8 bytes and its ranges.
+fn put_carried(out: &mut Vec<u8>, carried: &Carried) {
+    put_varint(out, carried.len() as u64);
+    for (generation, ranges) in carried {
+        out.extend_from_slice(&generation.0.to_le_bytes());
+        put_ranges(out, ranges);
+    }
+}
+
+fn take_carried(bytes: &mut &[u8]) -> Option<Carried> {
+    let mut carried = Carried::default();
+    for _ in 0..take_varint(bytes)? {
+        let (generation, rest) = bytes.split_first_chunk::<8>()?;
+        *bytes = rest;
+        carried.push((Generation(u64::from_le_bytes(*generation)), take_ranges(bytes)?));
+    }
+    Some(carried)
 }
 
 fn head_crc(bytes: &[u8]) -> u32 {
@@ -169,21 +199,28 @@ impl Codec {
     /// When a length is beyond what a frame can hold.
     pub(super) fn encode(&mut self, id: u64, batch: &Batch, out: &mut Vec<u8>) -> io::Result<()> {
         let (raw, cover) = (&batch.body[..], batch.cover.as_bytes());
+        let mut carried = Vec::new();
+        if !batch.carried.is_empty() {
+            put_carried(&mut carried, &batch.carried);
+        }
+        let cover_len = cover.len() + carried.len();
         let hex = from_hex(&batch.key.container);
         let container = hex.as_ref().map_or(batch.key.container.as_bytes(), |raw| &raw[..]);
-        if raw.len() > MAX_RAW || cover.len() > MAX_COVER || container.len() > MAX_CONTAINER {
+        if raw.len() > MAX_RAW || cover_len > MAX_COVER || container.len() > MAX_CONTAINER {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the batch is longer than a frame can be"));
         }
         let zstd = self.compress(raw).is_ok() && self.packed.len() < raw.len();
         let body = if zstd { &self.packed[..] } else { raw };
         out.clear();
-        out.reserve(HEAD_BYTES + container.len() + cover.len() + body.len());
+        out.reserve(HEAD_BYTES + container.len() + cover_len + body.len());
         out.extend_from_slice(&[0; HEAD_BYTES]);
-        for part in [container, cover, body] {
+        for part in [container, cover, &carried, body] {
             out.extend_from_slice(part);
         }
         let head = Head {
-            flags: if zstd { ZSTD } else { 0 } | if hex.is_some() { RAW_ID } else { 0 },
+            flags: if zstd { ZSTD } else { 0 }
+                | if hex.is_some() { RAW_ID } else { 0 }
+                | if carried.is_empty() { 0 } else { CARRIES },
             container_len: container.len() as u8,
             payload_crc: crc32fast::hash(&out[HEAD_BYTES..]),
             id,
@@ -191,7 +228,7 @@ impl Codec {
             oldest_ms: batch.oldest_ms,
             records: batch.cover.len() as u32,
             lines: batch.lines,
-            cover_len: cover.len() as u32,
+            cover_len: cover_len as u32,
             body_len: body.len() as u32,
             raw_len: raw.len() as u32,
         };
@@ -214,11 +251,12 @@ impl Codec {
         if payload.len() != head.payload_len() || crc32fast::hash(payload) != head.payload_crc {
             return None;
         }
-        let (key, cover) = head.source_and_cover(payload)?;
+        let (key, cover, carried) = head.source_and_cover(payload)?;
         let body = &payload[head.prefix_len()..];
         let raw_len = head.raw_len as usize;
         let body = if head.flags & ZSTD == 0 { body.to_vec() } else { self.decompress(body, raw_len)? };
-        let batch = Batch { key, body: Bytes::from(body), cover, lines: head.lines, oldest_ms: head.oldest_ms };
+        let batch =
+            Batch { key, body: Bytes::from(body), cover, carried, lines: head.lines, oldest_ms: head.oldest_ms };
         (batch.body.len() == raw_len).then_some(batch)
     }
 
@@ -266,7 +304,8 @@ mod tests {
             body.push(b'\n');
         }
         let key = SourceKey { container: container.into(), generation: Generation(u64::MAX - 7) };
-        Batch { key, body: body.into(), cover, lines: 3, oldest_ms: 1_790_000_000_123 }
+        let carried = Carried::default();
+        Batch { key, body: body.into(), cover, carried, lines: 3, oldest_ms: 1_790_000_000_123 }
     }
 
     fn head_of(frame: &[u8]) -> Option<Head> {
@@ -275,14 +314,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn comes_back_as_it_was(bodies in prop::collection::vec(".{0,200}", 0..40), id: u64, hex: bool) {
+        fn comes_back_as_it_was(
+            bodies in prop::collection::vec(".{0,200}", 0..40),
+            carried in prop::collection::vec((any::<u64>(), 0..900u64, 0..90u64), 0..4),
+            id: u64,
+            hex: bool,
+        ) {
             let container = if hex { "0123456789abcdef".repeat(4) } else { "a-name_of.theirs".into() };
-            let batch = batch(&container, &bodies);
+            let carried = carried.iter().map(|(generation, at, len)| {
+                (Generation(*generation), Ranges::from_iter([Range::new(*at, at + len)]))
+            });
+            let batch = Batch { carried: carried.collect(), ..batch(&container, &bodies) };
             let (mut codec, mut frame) = (Codec::default(), Vec::new());
             codec.encode(id, &batch, &mut frame).unwrap();
             let head = head_of(&frame).unwrap();
             prop_assert_eq!(head.id, id);
             prop_assert_eq!(head.frame_len(), frame.len() as u64);
+            prop_assert_eq!(head.claims(&frame[HEAD_BYTES..]).unwrap(), batch.claims());
             prop_assert_eq!(codec.decode(&head, &frame[HEAD_BYTES..]).unwrap(), batch);
         }
 

@@ -72,16 +72,19 @@ impl Index {
         let mut value = Vec::new();
         guarded(|| {
             let others = state.positions.keys().filter(|key| all && !state.changed.contains(key));
+            // All or none: what one acknowledgement settled in several generations belongs together.
+            let mut batch = sled::Batch::default();
             for key in state.changed.iter().chain(others) {
                 value.clear();
                 match state.positions.get(key) {
                     Some(entry) => {
                         encode_entry(&mut value, entry);
-                        self.positions.insert(encode_key(key), &value[..])?;
+                        batch.insert(encode_key(key), &value[..]);
                     }
-                    None => drop(self.positions.remove(encode_key(key))?),
+                    None => batch.remove(encode_key(key)),
                 }
             }
+            self.positions.apply_batch(batch)?;
             // After the positions: a frame must not be known as done before what it covers is known as delivered.
             value.clear();
             put_ranges(&mut value, &state.retired);

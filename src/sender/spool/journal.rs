@@ -76,7 +76,7 @@ pub(super) struct Journal {
     active: Option<Active>,
     next_id: u64,
     reader: Option<Reader>,
-    handed: VecDeque<(u64, u32, SourceKey, Ranges)>,
+    handed: VecDeque<(u64, u32, Vec<(SourceKey, Ranges)>)>,
     codec: Codec,
     scratch: Vec<u8>,
     pub(super) totals: Totals,
@@ -177,15 +177,17 @@ impl Journal {
         self.metrics.lines_recovered.inc_by(lines);
         self.metrics.lines_pending.with_label_values(&["spool"]).add(lines as i64);
         let whole = segment::check(file, at, head, &mut self.scratch);
-        let known = head.source_and_cover(&self.scratch).filter(|_| whole);
+        let known = head.claims(&self.scratch).filter(|_| whole);
         trim(&mut self.scratch);
-        let Some((key, cover)) = known else {
+        let Some(claims) = known else {
             drop_lines(&self.metrics, lines);
             return false;
         };
         recovered.records += u64::from(head.records);
         recovered.bytes += head.frame_len();
-        recovered.positions.entry(key).or_default().union(&cover.ranges());
+        for (key, ranges) in claims {
+            recovered.positions.entry(key).or_default().union(&ranges);
+        }
         true
     }
 
@@ -324,7 +326,7 @@ impl Journal {
         if self.handed.len() == HANDED {
             self.handed.pop_front();
         }
-        self.handed.push_back((head.id, head.lines, batch.key.clone(), batch.cover.ranges()));
+        self.handed.push_back((head.id, head.lines, batch.claims()));
     }
 
     /// Moves the reader to the first frame from `target` on whose head is intact and that is wanted; what is damaged on the way
@@ -434,7 +436,7 @@ impl Journal {
             None => self.look_up(state, id),
         };
         let lines = known.as_ref().map_or(lines, |(_, lines, ..)| *lines);
-        if let Some((_, _, key, ranges)) = known {
+        for (key, ranges) in known.into_iter().flat_map(|(.., claims)| claims) {
             state.add(&key, &ranges, disk::now_ms());
         }
         if state.is_retired(id) {
@@ -450,12 +452,12 @@ impl Journal {
         }
     }
 
-    fn look_up(&mut self, state: &mut State, id: u64) -> Option<(u64, u32, SourceKey, Ranges)> {
+    fn look_up(&mut self, state: &mut State, id: u64) -> Option<(u64, u32, Vec<(SourceKey, Ranges)>)> {
         let head = self.seek(state, id).filter(|head| head.id == id)?;
         let reader = self.reader.as_ref()?;
         let whole = segment::check(&reader.file, reader.at, &head, &mut self.scratch);
-        let (key, cover) = head.source_and_cover(&self.scratch).filter(|_| whole)?;
-        Some((id, head.lines, key, cover.ranges()))
+        let claims = head.claims(&self.scratch).filter(|_| whole)?;
+        Some((id, head.lines, claims))
     }
 
     /// Deletes the segments of which every frame is retired. The state that says so must be durable.

@@ -276,11 +276,13 @@ impl Store {
         });
     }
 
-    /// Lines that the receiver has acknowledged. On disk within [`limits::CHECKPOINT_INTERVAL`], without waiting for it.
-    pub fn commit(&self, key: &SourceKey, ranges: Ranges) {
-        self.say(|inbox| match inbox.commits.get_mut(key) {
-            Some(have) => have.union(&ranges),
-            None => drop(inbox.commits.insert(key.clone(), ranges)),
+    /// Lines that the receiver has acknowledged: on disk all or none, within [`limits::CHECKPOINT_INTERVAL`], without waiting
+    /// for it.
+    pub fn commit(&self, settled: Vec<(SourceKey, Ranges)>) {
+        self.say(|inbox| {
+            for (key, ranges) in settled {
+                inbox.commits.entry(key).or_default().union(&ranges);
+            }
         });
     }
 

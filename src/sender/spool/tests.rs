@@ -43,7 +43,14 @@ fn batch_at(container: u8, start: u64, records: u64, bytes: usize) -> Batch {
         body.extend((0..bytes).map(|_| random.alphanumeric() as u8));
         body.push(b'\n');
     }
-    Batch { key: key(container), body: body.into(), cover, lines: records as u32, oldest_ms: start }
+    Batch {
+        key: key(container),
+        body: body.into(),
+        cover,
+        carried: Vec::new(),
+        lines: records as u32,
+        oldest_ms: start,
+    }
 }
 
 fn pending(metrics: &Metrics) -> i64 {
@@ -233,7 +240,7 @@ fn play(actions: Vec<Action>) {
             Action::Commit { container, records } => {
                 let start = model.advance(container, records);
                 let ranges = Ranges::from_iter([Range::new(start, start + records)]);
-                store.commit(&key(container), ranges.clone());
+                store.commit(vec![(key(container), ranges.clone())]);
                 model.ever.entry(key(container)).or_default().union(&ranges);
                 model.said.entry(key(container)).or_default().union(&ranges);
             }
@@ -498,7 +505,7 @@ fn without_spooling_there_are_positions_and_the_old_frames() {
     assert_eq!(run(store.append(&batch_at(1, 10, 10, 10))), Err(AppendError::Full));
     assert_eq!(run(store.next(None)).map(|(id, _)| id), Some(id));
     store.retire(id, 10);
-    store.commit(&key(1), Ranges::from_iter([Range::new(10, 20)]));
+    store.commit(vec![(key(1), Ranges::from_iter([Range::new(10, 20)]))]);
     store.close();
     let (_store, recovered, _) = open_as(dir.path(), 1 << 20, false);
     assert_eq!((recovered.frames, recovered.positions[&key(1)].to_string()), (0, "0-20".into()));
@@ -508,7 +515,7 @@ fn without_spooling_there_are_positions_and_the_old_frames() {
 fn commits_reach_the_disk_by_themselves() {
     let dir = scratch();
     let (store, _, _) = open(dir.path());
-    store.commit(&key(1), Ranges::from_iter([Range::new(0, 77)]));
+    store.commit(vec![(key(1), Ranges::from_iter([Range::new(0, 77)]))]);
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let listing = list(dir.path()).unwrap();
@@ -690,7 +697,7 @@ fn on_a_full_disk(at: &Path) {
     while filler.write_all_at(&[7; 4096], end).is_ok() {
         end += 4096;
     }
-    store.commit(&key(2), Ranges::from_iter([Range::new(0, 99)]));
+    store.commit(vec![(key(2), Ranges::from_iter([Range::new(0, 99)]))]);
     run(store.sync()).unwrap();
     assert_eq!(run(store.append(&batch_at(2, 99, 1, 10))), Err(AppendError::Full));
     store.crash();
@@ -760,7 +767,7 @@ fn child_of_survives_sigkill() {
             }
             if random.u8(..16) == 0 {
                 let ranges = Ranges::from_iter([Range::new(0, random.u64(..1000))]);
-                store.commit(&key(2), ranges.clone());
+                store.commit(vec![(key(2), ranges.clone())]);
                 store.sync().await.unwrap();
                 say(format!("\ncommitted {}\n", ranges.end()));
             }
