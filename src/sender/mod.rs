@@ -234,7 +234,7 @@ impl Sender {
         self.open.retain(|records| !records.is_empty());
         if !self.trouble(now) {
             self.append_after = None;
-            self.report.spool_has_room();
+            self.report.spool_is_not_needed();
         } else if self.spooling {
             self.shadow_flights();
             self.close_aged(now);
@@ -331,7 +331,7 @@ impl Sender {
         match result {
             Ok(frame) => {
                 tracing::debug!(?frame, ?shadow_of, batch = outgoing.batch.header(), "a batch is in the spool");
-                self.report.spool_has_room();
+                self.report.spool_takes();
                 if let Some(aloft) = aloft {
                     aloft.frame = Some((frame, outgoing.batch.lines));
                 }

@@ -85,11 +85,19 @@ impl Report {
         }
     }
 
-    /// An append succeeded.
-    pub(super) fn spool_has_room(&mut self) {
+    /// An append succeeded. A full spool that is being drained takes a batch whenever there is room, and is full again: that is
+    /// said once.
+    pub(super) fn spool_takes(&mut self) {
+        if self.spool.is_some() {
+            self.health.set(Trouble::SpoolFull, false);
+        }
+    }
+
+    /// Nothing needs the spool any more.
+    pub(super) fn spool_is_not_needed(&mut self) {
         if self.spool.take().is_some() {
             self.health.set(Trouble::SpoolFull, false);
-            tracing::info!("the spool takes lines again");
+            tracing::info!("the spool is drained");
         }
     }
 }
