@@ -37,7 +37,7 @@ pub const QUEUE_CHUNKS: usize = 2048;
 pub const BATCH_RECORDS: usize = 10_000;
 
 /// Bytes at which a batch is closed whatever its count. One record may exceed it: a batch holds at least one.
-pub const BATCH_BYTES: usize = 1 << 20;
+pub const BATCH_BYTES: usize = 512 << 10;
 
 /// Disjoint ranges that one batch may cover. More than a few means held-back lines; then the batch is closed early,
 /// which keeps `x-rask-batch` short.

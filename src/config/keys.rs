@@ -250,7 +250,7 @@ pub const KEYS: &[Key] = &[
         default: Default::Value("10000"),
         value: "RECORDS",
         allowed: "a whole number from 1 to 1000000",
-        help: "Most records in one request; a batch is also closed at 1 MiB",
+        help: "Most records in one request; a batch is also closed at 512 KiB",
         section: BATCH,
         ..PLAIN
     },
