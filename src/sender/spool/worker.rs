@@ -5,7 +5,7 @@
 //! checkpoint is due.
 
 use super::checkpoint::Checkpoints;
-use super::dead::DeadLetters;
+use super::dead::{DeadLetters, Moved};
 use super::journal::Journal;
 use super::{AppendError, DeadLetter, FrameId, Shared, disk};
 use crate::metrics::Metrics;
@@ -24,6 +24,7 @@ pub(super) enum Ask {
     Append(Batch, Sender<Result<FrameId, AppendError>>),
     Next(Option<FrameId>, Sender<Option<(FrameId, Batch)>>),
     Dead(DeadLetter, Sender<Result<(), AppendError>>),
+    Drain(Sender<Moved>),
     Sync(Sender<Result<(), AppendError>>),
 }
 
@@ -57,6 +58,8 @@ pub(super) struct Worker {
     pub(super) checkpoints: Checkpoints,
     pub(super) journal: Journal,
     pub(super) dead: DeadLetters,
+    /// Who waits for the end of the drain of dead letters that is under way.
+    pub(super) drains: Vec<Sender<Moved>>,
     pub(super) metrics: Metrics,
     pub(super) dir: PathBuf,
     pub(super) max_bytes: u64,
@@ -84,6 +87,9 @@ impl Worker {
     /// Serves until told to end.
     pub(super) fn run(mut self) {
         let _leaving = Leaving(self.shared.clone());
+        if self.dead.has_leftover() {
+            self.begin_drain(false);
+        }
         loop {
             let inbox = self.wait();
             if inbox.end == End::Crash {
@@ -96,6 +102,9 @@ impl Worker {
                     let _ = self.checkpoints.finish();
                 }
                 return;
+            }
+            if self.dead.is_moving() {
+                self.drain_some();
             }
             if self.checkpoints.due().is_some_and(|due| Instant::now() >= due) {
                 let _ = self.checkpoint(false);
@@ -112,7 +121,8 @@ impl Worker {
                 self.checkpoints.touch();
             }
             let (due, now) = (self.checkpoints.due(), Instant::now());
-            if !inbox.asks.is_empty() || inbox.end != End::No || due.is_some_and(|due| now >= due) {
+            let busy = !inbox.asks.is_empty() || self.dead.is_moving();
+            if busy || inbox.end != End::No || due.is_some_and(|due| now >= due) {
                 let taken = std::mem::take(&mut *inbox);
                 inbox.end = taken.end;
                 return taken;
@@ -161,6 +171,10 @@ impl Worker {
                     self.publish();
                     let _ = answer.send(kept);
                 }
+                Ask::Drain(answer) => {
+                    self.drains.push(answer);
+                    self.begin_drain(true);
+                }
                 Ask::Sync(answer) => {
                     let _ = answer.send(self.checkpoint(true));
                 }
@@ -205,9 +219,81 @@ impl Worker {
         settled
     }
 
+    /// Begins to take the dead letters back into the spool.
+    fn begin_drain(&mut self, all: bool) {
+        match self.dead.begin(all) {
+            Ok(true) => {}
+            Ok(false) => self.end_drain(None),
+            Err(error) => self.end_drain(Some(error.into())),
+        }
+    }
+
+    /// Takes the next letters; the rest after what has been asked meanwhile.
+    fn drain_some(&mut self) {
+        match self.drain_slice() {
+            Ok(true) => {}
+            Ok(false) => self.end_drain(None),
+            Err(error) => self.end_drain(Some(error)),
+        }
+        self.publish();
+    }
+
+    /// Appends letters as batches of their own, syncs once, marks them. Whether there may be more.
+    fn drain_slice(&mut self) -> Result<bool, AppendError> {
+        let slice = self.dead.slice()?;
+        if slice.is_empty() {
+            return Ok(self.dead.finish_file()?);
+        }
+        let (mut budget, mut written, mut failed) = (self.budget(), Vec::new(), None);
+        for (at, letter) in slice {
+            let batch = letter.into_batch();
+            if self.journal.is_due() {
+                self.settle_letters(&mut written)?;
+            }
+            match self.journal.write(&mut self.checkpoints.state, &batch, &mut budget) {
+                Ok(_) => written.push((at, batch.lines)),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        self.settle_letters(&mut written)?;
+        failed.map_or(Ok(true), Err)
+    }
+
+    fn settle_letters(&mut self, written: &mut Vec<(u64, u32)>) -> Result<(), AppendError> {
+        self.journal.settle()?;
+        let lines = written.iter().map(|(_, lines)| u64::from(*lines)).sum();
+        self.metrics.lines_recovered.inc_by(lines);
+        let marked = self.dead.mark(written);
+        written.clear();
+        self.publish();
+        self.shared.refilled.notify_one();
+        Ok(marked?)
+    }
+
+    fn end_drain(&mut self, stopped: Option<AppendError>) {
+        let moved = self.dead.end(stopped);
+        match &moved.stopped {
+            Some(why) => {
+                tracing::error!(
+                    moved = moved.letters,
+                    left = moved.left,
+                    "dead letters cannot all be sent again: {why}"
+                );
+            }
+            None if moved.letters > 0 => tracing::info!(letters = moved.letters, "dead letters are sent again"),
+            None => {}
+        }
+        for answer in self.drains.drain(..) {
+            let _ = answer.send(moved.clone());
+        }
+    }
+
     /// Bytes that may still be written.
     fn budget(&self) -> u64 {
-        let used = self.journal.totals.bytes + self.dead.bytes;
+        let used = self.journal.totals.bytes + self.dead.bytes();
         self.max_bytes.saturating_sub(used).min(disk::room(&self.dir))
     }
 
@@ -224,7 +310,7 @@ impl Worker {
 
     fn publish(&self) {
         let (totals, shared) = (self.journal.totals, &self.shared);
-        let bytes = totals.bytes + self.dead.bytes;
+        let bytes = totals.bytes + self.dead.bytes();
         shared.frames.store(totals.frames, Relaxed);
         shared.lines.store(totals.lines, Relaxed);
         if shared.bytes.swap(bytes, Relaxed) > bytes {
