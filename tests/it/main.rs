@@ -14,5 +14,6 @@ mod kill;
 mod outage;
 mod shutdown;
 mod split;
+mod state;
 mod tls;
 mod ugly;

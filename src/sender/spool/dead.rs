@@ -67,6 +67,12 @@ impl DeadLetters {
         Self { dir: dir.into(), quarantine, file: None, max_bytes, len, draining_len, moving: None }
     }
 
+    /// The directory is a new one: looks again at what is there.
+    pub(super) fn start_anew(&mut self) {
+        let quarantine = disk::Quarantine(self.quarantine.0.clone());
+        *self = Self::open(&self.dir.clone(), quarantine, self.max_bytes);
+    }
+
     /// Bytes of both files.
     pub(super) fn bytes(&self) -> u64 {
         self.len + self.draining_len

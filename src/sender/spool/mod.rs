@@ -252,8 +252,10 @@ impl Store {
             metrics,
             dir,
             max_bytes,
+            segment_bytes,
             spooling,
-            _lock: lock,
+            lock,
+            gone: false,
         };
         // What the two copies know apart is now in both; then segments that are done with can go.
         if let Err(error) = worker.checkpoint(true) {

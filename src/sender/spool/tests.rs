@@ -538,6 +538,22 @@ fn commits_reach_the_disk_by_themselves() {
 }
 
 #[test]
+fn a_damaged_slot_beside_a_missing_one_is_set_aside() {
+    let dir = scratch();
+    let (store, _, _) = open(dir.path());
+    store.commit(vec![(key(1), Ranges::from_iter([Range::new(0, 77)]))]);
+    store.close();
+    for (missing, damaged) in [(0, 1), (1, 0)] {
+        fs::remove_file(dir.path().join(cursor::SLOTS[missing])).unwrap();
+        fs::write(dir.path().join(cursor::SLOTS[damaged]), b"garbage").unwrap();
+        let (store, recovered, _) = open(dir.path());
+        assert_eq!(recovered.positions[&key(1)].to_string(), "0-77", "from the index");
+        assert!(quarantined(dir.path()).iter().any(|name| name.starts_with(cursor::SLOTS[damaged])));
+        store.close();
+    }
+}
+
+#[test]
 fn one_process_at_a_time() {
     let dir = scratch();
     let (store, _, _) = open(dir.path());

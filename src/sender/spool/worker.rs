@@ -7,13 +7,16 @@
 use super::checkpoint::Checkpoints;
 use super::dead::{DeadLetters, Moved};
 use super::journal::Journal;
-use super::{AppendError, DeadLetter, FrameId, Shared, disk};
+use super::{AppendError, DeadLetter, FrameId, Recovered, Shared, disk};
 use crate::metrics::Metrics;
 use crate::position::Ranges;
 use crate::sender::batch::Batch;
 use crate::source::SourceKey;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -63,9 +66,12 @@ pub(super) struct Worker {
     pub(super) metrics: Metrics,
     pub(super) dir: PathBuf,
     pub(super) max_bytes: u64,
+    pub(super) segment_bytes: u64,
     pub(super) spooling: bool,
     /// Held for life.
-    pub(super) _lock: std::fs::File,
+    pub(super) lock: File,
+    /// It has been said that the directory is gone and cannot be made anew.
+    pub(super) gone: bool,
 }
 
 /// Tells the callers that nobody serves them any more, also after a panic.
@@ -79,6 +85,13 @@ impl Drop for Leaving {
         }
         inbox.asks.clear();
     }
+}
+
+/// Whether the lock's file still stands in the directory.
+fn is_in(lock: &File, dir: &Path) -> bool {
+    let named = std::fs::metadata(dir.join("lock"));
+    let held = lock.metadata();
+    matches!((named, held), (Ok(named), Ok(held)) if (named.dev(), named.ino()) == (held.dev(), held.ino()))
 }
 
 type Waiting = Vec<(FrameId, Sender<Result<FrameId, AppendError>>)>;
@@ -184,8 +197,9 @@ impl Worker {
 
     /// Writes all, syncs once, answers all. After a failure none of the later ones is written: their order counts.
     fn append(&mut self, appends: Vec<Ask>) {
+        let mut failed = self.stand_somewhere().err();
         let mut budget = if self.spooling { self.budget() } else { 0 };
-        let (mut waiting, mut refused, mut failed) = (Waiting::new(), Vec::new(), None);
+        let (mut waiting, mut refused) = (Waiting::new(), Vec::new());
         for ask in appends {
             let Ask::Append(batch, answer) = ask else { continue };
             if self.journal.is_due() && failed.is_none() {
@@ -208,6 +222,43 @@ impl Worker {
         for (error, answer) in refused {
             let _ = answer.send(Err(error));
         }
+    }
+
+    /// Makes the state directory anew when somebody has taken it away: files that only we still see keep nothing.
+    fn stand_somewhere(&mut self) -> Result<(), AppendError> {
+        if is_in(&self.lock, &self.dir) {
+            return Ok(());
+        }
+        let restored = self.restore();
+        match &restored {
+            Ok(()) => {
+                tracing::error!(
+                    path = %self.dir.display(),
+                    "the state directory was taken away and is made anew; lines in its spool come again after a restart, if the log still has them"
+                );
+            }
+            Err(error) if !self.gone => {
+                tracing::error!(path = %self.dir.display(), %error, "the state directory was taken away and cannot be made anew");
+            }
+            Err(_) => {}
+        }
+        self.gone = restored.is_err();
+        Ok(restored?)
+    }
+
+    fn restore(&mut self) -> io::Result<()> {
+        disk::create_dir(&self.dir)?;
+        let spool = self.dir.join("spool");
+        disk::create_dir(&spool)?;
+        self.lock = disk::lock(&self.dir)?.ok_or_else(|| io::Error::other("another forwarder uses it now"))?;
+        let lost = self.journal.totals.lines;
+        self.metrics.lines_dropped.with_label_values(&["spool_corrupt"]).inc_by(lost);
+        self.metrics.lines_pending.with_label_values(&["spool"]).sub(lost as i64);
+        let (state, metrics) = (&mut self.checkpoints.state, self.metrics.clone());
+        let quarantine = disk::Quarantine(self.dir.join("quarantine"));
+        self.journal = Journal::open(spool, quarantine, self.segment_bytes, metrics, state, &mut Recovered::default())?;
+        self.dead.start_anew();
+        self.checkpoints.restore()
     }
 
     fn settle(&mut self, waiting: &mut Waiting) -> Result<(), AppendError> {
@@ -299,6 +350,7 @@ impl Worker {
 
     /// Saves the state and deletes what it says is done with.
     pub(super) fn checkpoint(&mut self, all: bool) -> Result<(), AppendError> {
+        self.stand_somewhere()?;
         let saved = self.checkpoints.save(all);
         // On a full disk segments go even so: space is worth more than the risk to send their lines once more.
         if saved.as_ref().map_or_else(disk::is_full, |()| true) {
