@@ -45,7 +45,7 @@ pub fn run(config: &Config) -> ExitCode {
         Ok(opened) => opened,
         Err(error) => return exit::with(exit::CONFIG, &error),
     };
-    let admin = match admin::start(config, metrics.clone(), health.clone()) {
+    let admin = match admin::start(config, metrics.clone(), health.clone(), store.clone()) {
         Ok(admin) => admin,
         Err(error) => return exit::with(error.exit_code(), &error),
     };
@@ -123,7 +123,8 @@ impl Signals {
         Self(both.inspect_err(|error| tracing::error!(%error, "SIGTERM will end this without draining")).ok())
     }
 
-    async fn any(&mut self) {
+    /// Waits for one of them.
+    pub(crate) async fn any(&mut self) {
         match &mut self.0 {
             None => std::future::pending().await,
             Some((term, int)) => tokio::select! {

@@ -2,7 +2,7 @@
 
 use crate::config::keys::{KEYS, Key, Kind};
 use crate::config::{self, Config, ConfigErrors, RawConfig};
-use crate::{admin, app, check, exit, tap};
+use crate::{admin, app, check, exit, spool_cli, tap};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -31,6 +31,10 @@ Examples:
   Before deploying: is the configuration right, is everything reachable, which containers match?
       rask-log-forwarder check
 
+  What waits in the state directory, what was refused and why; then send the refused records again:
+      rask-log-forwarder spool ls
+      rask-log-forwarder spool drain
+
   Health check of a container (compose.yml):
       healthcheck: { test: [\"CMD\", \"/rask-log-forwarder\", \"healthcheck\"] }
 
@@ -50,6 +54,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("check", given)) => check(given),
         Some(("healthcheck", given)) => healthcheck(given),
         Some(("tap", given)) => with_config(given, tap::run),
+        Some(("spool", given)) => spool(given),
         Some((_, given)) => with_config(given, app::run),
         None => with_config(&matches, app::run),
     }
@@ -72,6 +77,7 @@ pub fn command() -> Command {
             Command::new("check").about("Validate the configuration and say what matches and what is reachable"),
         )
         .subcommand(Command::new("tap").about("Print the records to the terminal instead of sending them"))
+        .subcommand(spool_cli::command())
         .subcommand(
             Command::new("healthcheck")
                 .about("Ask the running forwarder whether it is well; for container health checks")
@@ -124,6 +130,17 @@ fn check(matches: &ArgMatches) -> ExitCode {
             check::run(&config, &raw, &mut out)
         }
         Err(errors) => check::refuse(&errors, &mut out),
+    }
+}
+
+fn spool(matches: &ArgMatches) -> ExitCode {
+    match matches.subcommand() {
+        Some(("drain", given)) => with_config(given, |config| spool_cli::drain(config, given)),
+        Some((name, given)) => match config::state_directory(self::given(given), |name| std::env::var_os(name)) {
+            Ok((dir, max_bytes)) => spool_cli::look(name, given, &dir, max_bytes),
+            Err(errors) => refuse(&errors),
+        },
+        None => ExitCode::from(exit::USAGE),
     }
 }
 
@@ -237,6 +254,12 @@ mod tests {
         ends(&["--no-such-flag"], exit::USAGE);
         ends(&["no-such-command"], exit::USAGE);
         ends(&["--batch-size"], exit::USAGE);
+        ends(&["spool"], exit::USAGE);
+        ends(&["spool", "ls", "--limit", "few"], exit::USAGE);
+        ends(&["spool", "drain", "--help"], exit::OK);
+        ends(&["spool", "ls", "--max-disk-usage-mb", "many"], exit::CONFIG);
+        ends(&["spool", "export", "--disk-fallback-path", "/no/such/directory"], exit::FAILURE);
+        ends(&["spool", "drain", "--target-service=x", "--disk-fallback-path", "/no/such/directory"], exit::CONFIG);
         ends(&["run", "--batch-size", "many"], exit::CONFIG);
         ends(&["tap", "--target-service="], exit::CONFIG);
         ends(&["check", "--metrics-port", "many"], exit::CONFIG);
@@ -252,7 +275,7 @@ mod tests {
         ends(&alive, exit::FAILURE);
         let vars = [("TARGET_SERVICE", "api"), ("DISK_FALLBACK_PATH", path), ("ENABLE_METRICS", "false")];
         let health = Arc::new(Health::new());
-        let admin = admin::start(&Config::from_vars(&vars).unwrap(), Metrics::new(), health.clone()).unwrap();
+        let admin = admin::start(&Config::from_vars(&vars).unwrap(), Metrics::new(), health.clone(), None).unwrap();
         ends(&alive, exit::OK);
         ends(&ready, exit::FAILURE);
         health.enter(Phase::Running);

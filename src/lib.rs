@@ -17,4 +17,5 @@ pub mod pipeline;
 pub mod position;
 pub mod sender;
 pub mod source;
+pub mod spool_cli;
 pub mod tap;

@@ -46,6 +46,12 @@ pub const BATCH_RANGES: usize = 32;
 /// Disjoint ranges kept for one generation; beyond it the receiver's or our own state is not believable.
 pub const MAX_RANGES: usize = 4096;
 
+/// Highest number of a rotated log file (`<id>-json.log.N`) that is looked at.
+pub const MAX_SIBLING: u32 = 256;
+
+/// Generations of one container whose positions are kept; the one that was updated longest ago goes first.
+pub const GENERATIONS: usize = 288;
+
 /// Bytes of an HTTP answer that are read; the rest is not needed to decide what to do.
 pub const ANSWER_BYTES: usize = 64 << 10;
 
@@ -91,6 +97,8 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Pause after 401, 403 and 404: only a person can repair those.
 pub const BACKOFF_HELD: Duration = Duration::from_secs(30);
+/// Records refused one by one without any accepted in between, after which the receiver is held to refuse everything.
+pub const REFUSALS_IN_A_ROW: u32 = 256;
 /// Longest `Retry-After` that is honoured.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
@@ -111,6 +119,7 @@ const _: () = {
     assert!(READ_BYTES * 2 <= BUFFER_MAX_BYTES, "the queue must hold more than one chunk");
     assert!(MAX_ENVELOPE_BYTES <= BUFFER_MAX_BYTES, "the longest envelope must fit in the queue");
     assert!(BATCH_BYTES as u64 * 4 <= SEGMENT_BYTES, "a segment must hold several batches");
+    assert!(MAX_SIBLING as usize + 16 <= GENERATIONS, "every file that may be looked at again must be remembered");
     assert!(PULSE.as_secs() * 2 <= STUCK_AFTER.as_secs());
     assert!(STALL_MAX.as_secs() * 2 <= STUCK_AFTER.as_secs());
     assert!(BATCH_RECORDS <= BUFFER_CAPACITY);

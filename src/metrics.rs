@@ -18,7 +18,7 @@ pub struct Metrics {
     pub lines_read: IntCounter,
     /// Bytes read from log files or streams.
     pub bytes_read: IntCounter,
-    /// Lines that the spool still held when this process started.
+    /// Lines that the spool still held when this process started, and lines of dead letters that are sent again.
     pub lines_recovered: IntCounter,
     /// Lines whose records the receiver has acknowledged.
     pub lines_delivered: IntCounter,
@@ -84,7 +84,11 @@ impl Metrics {
         let metrics = Self {
             lines_read: counter(r, "lines_read_total", "Lines read from the logs."),
             bytes_read: counter(r, "bytes_read_total", "Bytes read from the logs."),
-            lines_recovered: counter(r, "lines_recovered_total", "Lines that the spool held at start-up."),
+            lines_recovered: counter(
+                r,
+                "lines_recovered_total",
+                "Lines that the spool held at start-up, and of dead letters sent again.",
+            ),
             lines_delivered: counter(r, "lines_delivered_total", "Lines acknowledged by the receiver."),
             lines_pending: gauges(r, "lines_pending", "Lines on their way.", &["stage"]),
             lines_dropped: counters(r, "lines_dropped_total", "Lines given up.", &["reason"]),

@@ -44,11 +44,31 @@ pub fn ask(state_dir: &Path, port: MetricsPort, path: &str, timeout: Duration) -
     .unwrap_or_else(|| Err(format!("no answer within {} s", timeout.as_secs_f32())))
 }
 
+/// Orders the forwarder that runs on `state_dir` to send its dead letters again. `None` when none runs there. The error is
+/// for a person.
+pub fn ask_to_drain(state_dir: &Path, timeout: Duration) -> Result<Option<Answer>, String> {
+    let socket = socket_path(state_dir);
+    let asked = within(timeout, move || match UnixStream::connect(&socket) {
+        Ok(stream) => request(stream, "POST", "localhost", super::serve::DRAIN_PATH).map(Some),
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&error.kind()) => Ok(None),
+        Err(error) => Err(error),
+    });
+    match asked {
+        Some(answer) => answer.map_err(|error| format!("{}: {error}", socket_path(state_dir).display())),
+        None => Err(format!("no answer within {} s", timeout.as_secs_f32())),
+    }
+}
+
 /// Sends one GET and reads the answer.
-pub fn exchange(mut stream: impl Read + Write, host: &str, path: &str) -> io::Result<Answer> {
+pub fn exchange(stream: impl Read + Write, host: &str, path: &str) -> io::Result<Answer> {
+    request(stream, "GET", host, path)
+}
+
+fn request(mut stream: impl Read + Write, method: &str, host: &str, path: &str) -> io::Result<Answer> {
     let version = env!("CARGO_PKG_VERSION");
     let request = format!(
-        "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: rask-log-forwarder/{version}\r\nconnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: rask-log-forwarder/{version}\r\nconnection: close\r\n\
+         content-length: 0\r\n\r\n"
     );
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();

@@ -36,7 +36,7 @@ pub enum Phase {
 pub enum Trouble {
     /// The spool has reached its bound or the disk is full: reading has stopped.
     SpoolFull,
-    /// The receiver answers 401, 403 or 404: only a person can repair that.
+    /// The receiver answers 401, 403 or 404, or refuses every record: only a person can repair that.
     ReceiverRefuses,
     /// The network namespace shared with the service is gone: the service was re-created under its sidecar.
     NetworkGone,
@@ -52,7 +52,9 @@ impl Trouble {
     fn reason(self) -> &'static str {
         match self {
             Self::SpoolFull => "the spool is full; reading has stopped until the receiver takes batches again",
-            Self::ReceiverRefuses => "the receiver refuses us (401, 403 or 404); see RASK_ENDPOINT and RASK_TOKEN_FILE",
+            Self::ReceiverRefuses => {
+                "the receiver refuses us (401, 403 or 404) or every record (400); see RASK_ENDPOINT and RASK_TOKEN_FILE"
+            }
             Self::NetworkGone => "the service's network namespace is gone; re-create this container",
         }
     }

@@ -1,8 +1,9 @@
 //! The admin endpoint: `/metrics`, `/healthz` and `/readyz` on `METRICS_PORT`, and always on the socket `admin.sock` in the state
-//! directory, so that `healthcheck` works without a port.
+//! directory, so that `healthcheck` works without a port. Only on the socket, which is its owner's alone: `POST /spool/drain`.
 //!
 //! It has its own thread and runtime, so that a stuck pipeline can still say that it is stuck, and so that no client of it
-//! can slow the pipeline. Idle, it does not wake up. It reads atomics; it knows nothing of the stages.
+//! can slow the pipeline. Idle, it does not wake up. It reads atomics, and passes one order on to
+//! the store; it knows nothing of the stages.
 
 mod ask;
 mod health;
@@ -10,11 +11,12 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use ask::{Answer, ask, exchange, within};
+pub use ask::{Answer, ask, ask_to_drain, exchange, within};
 pub use health::{Health, Phase, Trouble};
 
 use crate::config::{Config, DEFAULT_METRICS_PORT, MetricsPort};
 use crate::metrics::Metrics;
+use crate::sender::spool::Store;
 use serve::State;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -71,10 +73,15 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
     state_dir.join("admin.sock")
 }
 
-/// Binds the port and the socket, then serves them on a thread of its own.
+/// Binds the port and the socket, then serves them on a thread of its own. With a `store`, the socket takes the order to drain.
 ///
 /// A port that was asked for is needed; the default port and the socket are wanted: without them a warning is logged.
-pub fn start(config: &Config, metrics: Metrics, health: Arc<Health>) -> Result<Admin, AdminError> {
+pub fn start(
+    config: &Config,
+    metrics: Metrics,
+    health: Arc<Health>,
+    store: Option<Store>,
+) -> Result<Admin, AdminError> {
     let tcp = bind_port(config.metrics)?;
     let unix = bind_socket(&config.state_dir)?;
     let address = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -87,13 +94,14 @@ pub fn start(config: &Config, metrics: Metrics, health: Arc<Health>) -> Result<A
     let mut admin = Admin { address, socket, stop: stop.clone(), thread: None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(AdminError::Thread)?;
-    let state = State { metrics, health };
+    let on_port = State { metrics, health, store: None };
+    let on_socket = State { store, ..on_port.clone() };
     let run = move || {
         runtime.block_on(async {
             tokio::select! {
                 () = stop.notified() => {}
-                () = serve_port(tcp, state.clone()) => {}
-                () = serve_socket(unix, state) => {}
+                () = serve_port(tcp, on_port) => {}
+                () = serve_socket(unix, on_socket) => {}
             }
         });
     };

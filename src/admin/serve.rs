@@ -1,9 +1,10 @@
-//! The requests: `/metrics`, `/healthz`, `/readyz`. One request for each connection, each with a deadline, a bounded number at
+//! The requests: `/metrics`, `/healthz`, `/readyz`, and on the socket `/spool/drain`. One request for each connection, each with a deadline, a bounded number at
 //! a time; what a client does cannot reach beyond this thread.
 
 use super::health::Health;
 use crate::limits::{ADMIN_CONNECTIONS, ADMIN_HEADER_TIMEOUT, ADMIN_REQUEST_BYTES, ADMIN_TIMEOUT};
 use crate::metrics::Metrics;
+use crate::sender::spool::Store;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -22,11 +23,16 @@ use tokio::sync::Semaphore;
 /// Pause after a failed accept, which is nearly always "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// POST: dead letters are sent again.
+pub(super) const DRAIN_PATH: &str = "/spool/drain";
+
 /// What is told.
 #[derive(Clone)]
 pub(super) struct State {
     pub(super) metrics: Metrics,
     pub(super) health: Arc<Health>,
+    /// Who takes dead letters back. Not on the port: whoever reaches that may look, and change nothing.
+    pub(super) store: Option<Store>,
 }
 
 /// Serves what `accept` yields, for ever. A connection beyond the bound waits in the kernel until one ends.
@@ -59,8 +65,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &state);
-        async move { Ok::<_, Infallible>(response) }
+        let state = state.clone();
+        async move { Ok::<_, Infallible>(answer(request.method(), request.uri().path(), state).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -71,18 +77,34 @@ where
         .await
 }
 
-fn answer(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> {
+async fn answer(method: &Method, path: &str, state: State) -> Response<Full<Bytes>> {
     let get = method == Method::GET || method == Method::HEAD;
-    match path {
-        "/metrics" | "/healthz" | "/readyz" if !get => {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            response
-        }
-        "/metrics" => metrics(state),
-        "/healthz" => healthz(state),
-        "/readyz" => readyz(state),
+    match (path, state.store.clone()) {
+        ("/metrics" | "/healthz" | "/readyz", _) if !get => only("GET, HEAD"),
+        ("/metrics", _) => metrics(&state),
+        ("/healthz", _) => healthz(&state),
+        ("/readyz", _) => readyz(&state),
+        (DRAIN_PATH, Some(_)) if method != Method::POST => only("POST"),
+        (DRAIN_PATH, Some(store)) => drain(store).await,
         _ => text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"),
+    }
+}
+
+fn only(methods: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {methods} is answered here\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+/// Takes the dead letters back into the spool. That goes on when the client does not wait for its end.
+async fn drain(store: Store) -> Response<Full<Bytes>> {
+    match tokio::time::timeout(ADMIN_TIMEOUT / 2, store.drain_dead_letters()).await {
+        Ok(Ok(moved)) => match serde_json::to_vec(&moved) {
+            Ok(body) => text(StatusCode::OK, body),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        },
+        Ok(Err(error)) => text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        Err(_) => text(StatusCode::ACCEPTED, "under way\n"),
     }
 }
 

@@ -24,7 +24,7 @@ fn config(dir: &Path, port: &str) -> Config {
 fn running() -> Running {
     let dir = tempfile::tempdir().unwrap();
     let (metrics, health) = (Metrics::new(), Arc::new(Health::new()));
-    let admin = start(&config(dir.path(), "0"), metrics.clone(), health.clone()).unwrap();
+    let admin = start(&config(dir.path(), "0"), metrics.clone(), health.clone(), None).unwrap();
     Running { admin, metrics, health, dir }
 }
 
@@ -74,6 +74,47 @@ fn health_and_readiness() {
     assert_eq!(it.get("/").0, 404);
     let post = raw(it.connect(), "POST /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
     assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("allow: GET, HEAD"), "{post}");
+}
+
+/// Whoever reaches the port may look; only who may open the socket may change something.
+#[test]
+fn the_order_to_drain_is_taken_on_the_socket_only() {
+    use crate::position::{Generation, Ranges};
+    use crate::sender::spool::{DeadLetter, Moved, Options};
+    use crate::source::SourceKey;
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { dir: dir.path().into(), max_bytes: 8 << 20, spooling: true };
+    let (store, _) = Store::open(options, Metrics::new()).unwrap();
+    let key = SourceKey { container: "c".into(), generation: Generation(1) };
+    let record = "{\"message\":\"m\"}\n".into();
+    let letter = DeadLetter { key, cover: Ranges::default(), lines: 3, record, status: 400, answer: String::new() };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(store.dead_letter(letter)).unwrap();
+
+    assert_eq!(ask_to_drain(dir.path(), TIMEOUT), Ok(None), "nobody runs here");
+    let (health, metrics) = (Arc::default(), Metrics::new());
+    let admin = start(&config(dir.path(), "0"), metrics, health, Some(store.clone())).unwrap();
+    let port = admin.metrics_addr().unwrap().port();
+    let by_port = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let refused = raw(by_port, "POST /spool/drain HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+    assert!(refused.starts_with("HTTP/1.1 404 "), "{refused}");
+    assert_eq!(
+        ask(dir.path(), MetricsPort::Off, "/spool/drain", TIMEOUT).unwrap().status,
+        405,
+        "a GET changes nothing"
+    );
+    assert_eq!(store.usage().frames, 0);
+
+    let answer = ask_to_drain(dir.path(), TIMEOUT).unwrap().unwrap();
+    let moved: Moved = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!((answer.status, moved.letters, moved.lines, moved.left), (200, 1, 3, 0));
+    assert_eq!(store.usage().frames, 1);
+    store.close();
+    assert_eq!(ask_to_drain(dir.path(), TIMEOUT).unwrap().unwrap().status, 503);
+    // A process that accepts and never answers.
+    admin.stop();
+    let _mute = UnixListener::bind(socket_path(dir.path())).unwrap();
+    assert!(ask_to_drain(dir.path(), Duration::from_millis(50)).is_err());
 }
 
 /// Read as a scraper reads it, and more strictly: every line is understood, every sample belongs to a described family.
@@ -132,7 +173,7 @@ fn a_taken_port_that_was_asked_for_is_an_error_that_names_the_key() {
     for address in ["0.0.0.0:0", "127.0.0.1:0"] {
         let taken = TcpListener::bind(address).unwrap();
         let port = taken.local_addr().unwrap().port().to_string();
-        let error = start(&config(dir.path(), &port), Metrics::new(), Arc::default()).unwrap_err();
+        let error = start(&config(dir.path(), &port), Metrics::new(), Arc::default(), None).unwrap_err();
         assert_eq!(error.exit_code(), crate::exit::CONFIG);
         let text = error.to_string();
         assert!(text.starts_with("METRICS_PORT: ") && text.contains(&port), "{text}");
@@ -146,7 +187,7 @@ fn a_taken_default_port_is_done_without() {
     // Whoever has it, it is taken.
     let _taken = TcpListener::bind(("0.0.0.0", DEFAULT_METRICS_PORT));
     let vars = [("TARGET_SERVICE", "api"), ("DISK_FALLBACK_PATH", dir.path().to_str().unwrap())];
-    let admin = start(&Config::from_vars(&vars).unwrap(), Metrics::new(), Arc::default()).unwrap();
+    let admin = start(&Config::from_vars(&vars).unwrap(), Metrics::new(), Arc::default(), None).unwrap();
     assert_eq!(admin.metrics_addr(), None);
     assert_eq!(ask(dir.path(), MetricsPort::Off, "/healthz", TIMEOUT).unwrap().status, 200);
 }
@@ -156,7 +197,7 @@ fn without_metrics_only_the_socket_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let vars =
         [("TARGET_SERVICE", "api"), ("ENABLE_METRICS", "false"), ("DISK_FALLBACK_PATH", dir.path().to_str().unwrap())];
-    let admin = start(&Config::from_vars(&vars).unwrap(), Metrics::new(), Arc::default()).unwrap();
+    let admin = start(&Config::from_vars(&vars).unwrap(), Metrics::new(), Arc::default(), None).unwrap();
     assert_eq!(admin.metrics_addr(), None);
     assert_eq!(ask(dir.path(), MetricsPort::Off, "/healthz", TIMEOUT).unwrap().status, 200);
 }
@@ -169,11 +210,11 @@ fn the_socket_is_private_replaces_a_dead_one_and_goes_with_the_process() {
         // As a killed process leaves it: a listener dropped does not remove its file.
         drop(UnixListener::bind(dir.path().join(name)).unwrap());
     }
-    let admin = start(&config(dir.path(), "0"), Metrics::new(), Arc::default()).unwrap();
+    let admin = start(&config(dir.path(), "0"), Metrics::new(), Arc::default(), None).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(ask(dir.path(), MetricsPort::Off, "/healthz", TIMEOUT).unwrap().status, 200);
     assert!(!dir.path().join("admin.sock.new").exists());
-    let second = start(&config(dir.path(), "0"), Metrics::new(), Arc::default()).unwrap_err();
+    let second = start(&config(dir.path(), "0"), Metrics::new(), Arc::default(), None).unwrap_err();
     assert!(matches!(second, AdminError::InUse(_)) && second.to_string().contains("DISK_FALLBACK_PATH"), "{second}");
     let port = admin.metrics_addr().unwrap().port();
     admin.stop();
@@ -186,7 +227,7 @@ fn a_state_directory_that_cannot_be_written_leaves_the_port() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "").unwrap();
     let below = dir.path().join("file/state");
-    let admin = start(&config(&below, "0"), Metrics::new(), Arc::default()).unwrap();
+    let admin = start(&config(&below, "0"), Metrics::new(), Arc::default(), None).unwrap();
     let port = MetricsPort::Asked(admin.metrics_addr().unwrap().port());
     assert_eq!(ask(&below, port, "/healthz", TIMEOUT).unwrap().status, 200, "by the port instead");
 }

@@ -25,6 +25,7 @@ use super::input::{FileId, Input, generation, is_shortage, last_sibling, open_si
 use super::lines::Lines;
 use super::log_file::Log;
 use super::watch::{Watch, Watcher};
+use crate::limits::MAX_SIBLING;
 use crate::metrics::Metrics;
 use crate::position::{Generation, Ranges};
 use crate::source::{Container, Source, SourceKey};
@@ -41,8 +42,6 @@ use tokio::time::sleep_until;
 const MAX_OPEN: usize = 64;
 /// Generations remembered as read, so that they are known again under their next name.
 const MAX_DONE: usize = 1024;
-/// Highest number of a rotated file that is looked at.
-const MAX_SIBLING: u32 = 256;
 /// How often to look where inotify cannot be used, or after an error.
 const POLL: Duration = Duration::from_millis(250);
 /// Looks at the siblings in a row when the log is rotated meanwhile.

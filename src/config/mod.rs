@@ -150,6 +150,15 @@ pub fn admin_address(
     resolve::resolve_admin(&raw, errors)
 }
 
+/// The state directory and its bound in bytes, read from the same places but without the other keys.
+pub fn state_directory(
+    flags: impl Fn(&Key) -> Option<OsString>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<(PathBuf, u64), ConfigErrors> {
+    let (raw, errors) = RawConfig::gather(flags, env);
+    resolve::resolve_state(&raw, errors)
+}
+
 /// The host's name, as the kernel of this UTS namespace knows it.
 fn hostname() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;

@@ -38,7 +38,7 @@ pub(super) fn resolve(
             .size("MAX_LINE_BYTES", limits::DOCKER_PART_BYTES as u64..=limits::MAX_LINE_BYTES_BOUND as u64),
         disk_fallback: from.switch("ENABLE_DISK_FALLBACK"),
         state_dir: from.path("DISK_FALLBACK_PATH"),
-        max_disk_bytes: from.number("MAX_DISK_USAGE_MB", 10..=100_000_000) * 1_000_000,
+        max_disk_bytes: from.max_disk_bytes(),
         metrics: from.metrics(),
         connection_timeout: Duration::from_secs(from.number("CONNECTION_TIMEOUT_SECS", 1..=600)),
         max_connections: from.size("MAX_CONNECTIONS", 1..=16),
@@ -58,6 +58,13 @@ pub(super) fn resolve_admin(raw: &RawConfig, errors: Vec<ConfigError>) -> Result
     let mut from = Reader { raw, errors };
     let admin = (from.path("DISK_FALLBACK_PATH"), from.metrics());
     from.finish(admin)
+}
+
+/// What `spool ls` and `spool export` need, likewise.
+pub(super) fn resolve_state(raw: &RawConfig, errors: Vec<ConfigError>) -> Result<(PathBuf, u64), ConfigErrors> {
+    let mut from = Reader { raw, errors };
+    let state = (from.path("DISK_FALLBACK_PATH"), from.max_disk_bytes());
+    from.finish(state)
 }
 
 struct Reader<'a> {
@@ -119,6 +126,10 @@ impl Reader<'_> {
             "false" | "0" | "no" | "off" => Some(false),
             _ => None,
         })
+    }
+
+    fn max_disk_bytes(&mut self) -> u64 {
+        self.number("MAX_DISK_USAGE_MB", 10..=100_000_000) * 1_000_000
     }
 
     fn path(&mut self, env: &str) -> PathBuf {

@@ -36,7 +36,7 @@ pub struct Failure {
     pub status: Status,
     /// What the receiver asked for.
     pub after: Option<Duration>,
-    /// Whether only a person can repair it (401, 403, 404).
+    /// Whether only a person can repair it (401, 403, 404, or every record is refused).
     pub held: bool,
 }
 
@@ -61,6 +61,7 @@ pub async fn fly(
     while let Some(part) = parts.pop() {
         let failure = match connection.exchange(&part).await {
             Outcome::Delivered => {
+                connection.refusals().reset();
                 tally.delivered += u64::from(part.lines);
                 tally.records += part.records() as u64;
                 commit(store, part.claims());
@@ -86,6 +87,7 @@ pub async fn fly(
                     parts.push(Arc::new(first));
                     continue;
                 }
+                None if !connection.refusals().sets_aside() => refuses_everything(&outcome),
                 None => match give_up(store, &part, outcome, &mut tally).await {
                     Ok(()) => continue,
                     Err(failure) => failure,
@@ -113,8 +115,14 @@ async fn give_up(store: Option<&Store>, part: &Batch, outcome: Outcome, tally: &
         _ => (413, "the record alone is too large for the receiver".to_owned(), &mut tally.too_large),
     };
     if let Some(store) = store {
-        let letter =
-            DeadLetter { key: part.key.clone(), cover: part.cover.ranges(), record: part.body.clone(), status, answer };
+        let letter = DeadLetter {
+            key: part.key.clone(),
+            cover: part.cover.ranges(),
+            lines: part.lines,
+            record: part.body.clone(),
+            status,
+            answer,
+        };
         if let Err(error) = store.dead_letter(letter).await {
             return Err(failure(
                 Status::Code(status),
@@ -133,6 +141,17 @@ async fn give_up(store: Option<&Store>, part: &Batch, outcome: Outcome, tally: &
 fn commit(store: Option<&Store>, settled: Vec<(SourceKey, Ranges)>) {
     if let Some(store) = store {
         store.commit(settled);
+    }
+}
+
+/// Held like a 401: the fault is not in the record.
+fn refuses_everything(outcome: &Outcome) -> Failure {
+    let status = if let Outcome::Refused { status, .. } = outcome { *status } else { 413 };
+    Failure {
+        why: format!("it answers {status} to every single record: check RASK_ENDPOINT, and what the receiver expects"),
+        status: Status::Code(status),
+        after: None,
+        held: true,
     }
 }
 

@@ -8,7 +8,7 @@
 //! - The token appears in the request and nowhere else.
 
 use super::batch::{Batch, batch_id};
-use super::retry::{Outcome, Status, classify};
+use super::retry::{Outcome, Refusals, Status, classify};
 use crate::config::{Compression, Config, Endpoint};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -35,6 +35,7 @@ pub struct Target {
     timeout: Duration,
     compression: Compression,
     metrics: Metrics,
+    refusals: Arc<Refusals>,
 }
 
 /// Why a [`Target`] cannot be made.
@@ -94,6 +95,7 @@ impl Target {
             timeout: config.connection_timeout,
             compression: config.compression,
             metrics,
+            refusals: Arc::default(),
         })
     }
 }
@@ -134,6 +136,11 @@ impl Connection {
     /// Not yet open.
     pub fn new(target: Target) -> Self {
         Self { target, open: None, opened: false }
+    }
+
+    /// How the receiver has treated records lately, by whichever connection.
+    pub fn refusals(&self) -> &Refusals {
+        &self.target.refusals
     }
 
     /// Sends `batch` and says what the answer means. Dropping the future closes the connection.

@@ -257,6 +257,7 @@ impl Sender {
             Some((id, connection, landing)) = self.landings.next() => self.landed(id, connection, landing),
             result = finish(self.appending.as_mut().map(|(_, append)| append)) => self.appended(result),
             frame = finish(self.reading.as_mut()) => self.frame_read(frame),
+            () = refilled(self.store.as_ref()) => {}
             () = sleep_until(wake_at) => {}
         }
     }
@@ -547,6 +548,14 @@ impl Outgoing {
 async fn finish<T>(future: Option<&mut BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Dead letters come back by themselves.
+async fn refilled(store: Option<&Store>) {
+    match store {
+        Some(store) => store.refilled().await,
         None => std::future::pending().await,
     }
 }

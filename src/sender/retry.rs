@@ -2,6 +2,7 @@
 
 use crate::limits;
 use crate::position::Ranges;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 /// What to do now with a batch that was sent.
@@ -106,6 +107,30 @@ fn committed_ranges(body: &[u8]) -> Option<Ranges> {
     serde_json::from_slice::<Answer>(body).ok()?.committed.parse().ok()
 }
 
+/// Records set aside since the receiver last accepted anything, over all connections. A receiver that refuses everything is
+/// broken or the wrong one: its refusals must not turn the whole log into dead letters.
+///
+/// Up to [`limits::REFUSALS_IN_A_ROW`] records are set aside at once. From then on each one is held first, like a 401, and set
+/// aside when it is refused once more: slowly, so that records that are bad in truth do not stop the log for ever.
+#[derive(Debug, Default)]
+pub struct Refusals(AtomicU32);
+
+impl Refusals {
+    /// The receiver has accepted something.
+    pub fn reset(&self) {
+        self.0.store(0, Relaxed);
+    }
+
+    /// A single record is refused: whether to set it aside now, or to hold it.
+    pub fn sets_aside(&self) -> bool {
+        let count = self.0.load(Relaxed);
+        let held_before = count > limits::REFUSALS_IN_A_ROW;
+        let hold = count == limits::REFUSALS_IN_A_ROW;
+        self.0.store(if held_before { limits::REFUSALS_IN_A_ROW } else { count + 1 }, Relaxed);
+        !hold
+    }
+}
+
 /// Exponential backoff with full jitter.
 #[derive(Clone, Debug, Default)]
 pub struct Backoff {
@@ -188,5 +213,16 @@ mod tests {
         assert!(pause >= asked && pause <= asked + limits::BACKOFF_FIRST);
         backoff.reset();
         assert!(backoff.next(None) <= limits::BACKOFF_FIRST);
+    }
+
+    #[test]
+    fn a_receiver_that_refuses_everything_is_held() {
+        let refusals = Refusals::default();
+        let run = |count: u32| (0..count).filter(|_| refusals.sets_aside()).count() as u32;
+        assert_eq!(run(limits::REFUSALS_IN_A_ROW), limits::REFUSALS_IN_A_ROW);
+        assert!(!refusals.sets_aside(), "held");
+        assert_eq!(run(10), 5, "then every other time");
+        refusals.reset();
+        assert_eq!(run(limits::REFUSALS_IN_A_ROW + 1), limits::REFUSALS_IN_A_ROW, "an accepted record starts anew");
     }
 }

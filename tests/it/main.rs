@@ -4,6 +4,7 @@
 //! loudly when it is left out (and fails instead when `RASK_REQUIRE_DOCKER` is set).
 
 mod cli;
+mod dead;
 mod discovery;
 mod docker;
 mod fields;
@@ -13,5 +14,6 @@ mod kill;
 mod outage;
 mod shutdown;
 mod split;
+mod state;
 mod tls;
 mod ugly;

@@ -49,7 +49,10 @@ impl Checkpoints {
         if loaded.damaged {
             tracing::error!("both cursor slots are damaged; they are moved to quarantine/");
             for name in cursor::SLOTS {
-                quarantine.take(&dir.join(name), name)?;
+                match quarantine.take(&dir.join(name), name) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
         }
         let now = Instant::now();
@@ -69,6 +72,19 @@ impl Checkpoints {
         };
         checkpoints.attach();
         Ok(checkpoints)
+    }
+
+    /// Writes everything into a directory that has been made anew.
+    ///
+    /// # Errors
+    /// When the slots cannot be created.
+    pub(super) fn restore(&mut self) -> io::Result<()> {
+        self.cursors = Cursors::open(&self.dir, &cursor::load(&self.dir)?)?;
+        if let Some(index) = self.index.take() {
+            index.abandon();
+        }
+        self.attach();
+        self.save_cursor()
     }
 
     /// Says that the state has changed.

@@ -21,6 +21,7 @@ mod disk;
 mod frame;
 mod index;
 mod journal;
+mod letters;
 mod list;
 mod segment;
 mod state;
@@ -43,7 +44,9 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 use worker::{Ask, End, Inbox};
 
-pub use list::{Listing, SegmentListing, list};
+pub use dead::Moved;
+pub use letters::Letter;
+pub use list::{DeadListing, Listing, SegmentListing, dead_letters, export, list};
 
 /// How the store is opened.
 #[derive(Clone, Debug)]
@@ -83,6 +86,8 @@ pub struct DeadLetter {
     pub key: SourceKey,
     /// The lines that it was made from.
     pub cover: Ranges,
+    /// How many they are.
+    pub lines: u32,
     /// The record as it was sent.
     pub record: Bytes,
     /// Status of the answer.
@@ -158,6 +163,8 @@ struct Shared {
     lines: AtomicU64,
     bytes: AtomicU64,
     full: AtomicBool,
+    /// Told when there are frames that no append of the handle's owner has put there.
+    refilled: tokio::sync::Notify,
 }
 
 impl Shared {
@@ -235,17 +242,20 @@ impl Store {
         disk::sync_dir(&dir)?;
         metrics.spool_bytes_limit.set(max_bytes.min(i64::MAX as u64) as i64);
         let shared = Arc::new(Shared::default());
-        let dead = dead::DeadLetters::open(&dir, (max_bytes / 8).max(1 << 20).min(max_bytes));
+        let dead = dead::DeadLetters::open(&dir, quarantine(), (max_bytes / 8).max(1 << 20).min(max_bytes));
         let mut worker = worker::Worker {
             shared: shared.clone(),
             checkpoints,
             journal,
             dead,
+            drains: Vec::new(),
             metrics,
             dir,
             max_bytes,
+            segment_bytes,
             spooling,
-            _lock: lock,
+            lock,
+            gone: false,
         };
         // What the two copies know apart is now in both; then segments that are done with can go.
         if let Err(error) = worker.checkpoint(true) {
@@ -292,6 +302,20 @@ impl Store {
     /// `Full` also when the dead letters have an eighth of the bound.
     pub async fn dead_letter(&self, letter: DeadLetter) -> Result<(), AppendError> {
         self.ask(|answer| Ask::Dead(letter, answer)).await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Takes the dead letters back into the spool, each as a batch of its own behind the others. What an earlier drain has left
+    /// comes first. Goes on even when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When the store is closed. What stopped a drain half-way is in [`Moved`].
+    pub async fn drain_dead_letters(&self) -> Result<Moved, AppendError> {
+        self.ask(Ask::Drain).await.ok_or(AppendError::Closed)
+    }
+
+    /// Waits until frames have come into the spool by another way than [`Self::append`]. Safe to cancel.
+    pub async fn refilled(&self) {
+        self.shared.refilled.notified().await;
     }
 
     /// Everything said so far is on disk when it returns.

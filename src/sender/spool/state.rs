@@ -6,13 +6,11 @@
 //! No I/O, no clock.
 
 use super::frame::{from_hex, to_hex};
-use crate::limits::MAX_RANGES;
+use crate::limits::{GENERATIONS, MAX_RANGES};
 use crate::position::{Generation, Range, Ranges, put_varint, take_varint};
 use crate::source::SourceKey;
 use std::collections::{HashMap, HashSet};
 
-/// Generations kept for one container; the one that was updated longest ago goes first.
-pub(super) const GENERATIONS: usize = 288;
 /// Sources above which age counts as well.
 const CROWDED: usize = 1024;
 /// Then those go that have not been updated for 30 days.

@@ -5,15 +5,18 @@
 //! checkpoint is due.
 
 use super::checkpoint::Checkpoints;
-use super::dead::DeadLetters;
+use super::dead::{DeadLetters, Moved};
 use super::journal::Journal;
-use super::{AppendError, DeadLetter, FrameId, Shared, disk};
+use super::{AppendError, DeadLetter, FrameId, Recovered, Shared, disk};
 use crate::metrics::Metrics;
 use crate::position::Ranges;
 use crate::sender::batch::Batch;
 use crate::source::SourceKey;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -24,6 +27,7 @@ pub(super) enum Ask {
     Append(Batch, Sender<Result<FrameId, AppendError>>),
     Next(Option<FrameId>, Sender<Option<(FrameId, Batch)>>),
     Dead(DeadLetter, Sender<Result<(), AppendError>>),
+    Drain(Sender<Moved>),
     Sync(Sender<Result<(), AppendError>>),
 }
 
@@ -57,12 +61,17 @@ pub(super) struct Worker {
     pub(super) checkpoints: Checkpoints,
     pub(super) journal: Journal,
     pub(super) dead: DeadLetters,
+    /// Who waits for the end of the drain of dead letters that is under way.
+    pub(super) drains: Vec<Sender<Moved>>,
     pub(super) metrics: Metrics,
     pub(super) dir: PathBuf,
     pub(super) max_bytes: u64,
+    pub(super) segment_bytes: u64,
     pub(super) spooling: bool,
     /// Held for life.
-    pub(super) _lock: std::fs::File,
+    pub(super) lock: File,
+    /// It has been said that the directory is gone and cannot be made anew.
+    pub(super) gone: bool,
 }
 
 /// Tells the callers that nobody serves them any more, also after a panic.
@@ -78,12 +87,22 @@ impl Drop for Leaving {
     }
 }
 
+/// Whether the lock's file still stands in the directory.
+fn is_in(lock: &File, dir: &Path) -> bool {
+    let named = std::fs::metadata(dir.join("lock"));
+    let held = lock.metadata();
+    matches!((named, held), (Ok(named), Ok(held)) if (named.dev(), named.ino()) == (held.dev(), held.ino()))
+}
+
 type Waiting = Vec<(FrameId, Sender<Result<FrameId, AppendError>>)>;
 
 impl Worker {
     /// Serves until told to end.
     pub(super) fn run(mut self) {
         let _leaving = Leaving(self.shared.clone());
+        if self.dead.has_leftover() {
+            self.begin_drain(false);
+        }
         loop {
             let inbox = self.wait();
             if inbox.end == End::Crash {
@@ -96,6 +115,9 @@ impl Worker {
                     let _ = self.checkpoints.finish();
                 }
                 return;
+            }
+            if self.dead.is_moving() {
+                self.drain_some();
             }
             if self.checkpoints.due().is_some_and(|due| Instant::now() >= due) {
                 let _ = self.checkpoint(false);
@@ -112,7 +134,8 @@ impl Worker {
                 self.checkpoints.touch();
             }
             let (due, now) = (self.checkpoints.due(), Instant::now());
-            if !inbox.asks.is_empty() || inbox.end != End::No || due.is_some_and(|due| now >= due) {
+            let busy = !inbox.asks.is_empty() || self.dead.is_moving();
+            if busy || inbox.end != End::No || due.is_some_and(|due| now >= due) {
                 let taken = std::mem::take(&mut *inbox);
                 inbox.end = taken.end;
                 return taken;
@@ -161,6 +184,10 @@ impl Worker {
                     self.publish();
                     let _ = answer.send(kept);
                 }
+                Ask::Drain(answer) => {
+                    self.drains.push(answer);
+                    self.begin_drain(true);
+                }
                 Ask::Sync(answer) => {
                     let _ = answer.send(self.checkpoint(true));
                 }
@@ -170,8 +197,9 @@ impl Worker {
 
     /// Writes all, syncs once, answers all. After a failure none of the later ones is written: their order counts.
     fn append(&mut self, appends: Vec<Ask>) {
+        let mut failed = self.stand_somewhere().err();
         let mut budget = if self.spooling { self.budget() } else { 0 };
-        let (mut waiting, mut refused, mut failed) = (Waiting::new(), Vec::new(), None);
+        let (mut waiting, mut refused) = (Waiting::new(), Vec::new());
         for ask in appends {
             let Ask::Append(batch, answer) = ask else { continue };
             if self.journal.is_due() && failed.is_none() {
@@ -196,6 +224,43 @@ impl Worker {
         }
     }
 
+    /// Makes the state directory anew when somebody has taken it away: files that only we still see keep nothing.
+    fn stand_somewhere(&mut self) -> Result<(), AppendError> {
+        if is_in(&self.lock, &self.dir) {
+            return Ok(());
+        }
+        let restored = self.restore();
+        match &restored {
+            Ok(()) => {
+                tracing::error!(
+                    path = %self.dir.display(),
+                    "the state directory was taken away and is made anew; lines in its spool come again after a restart, if the log still has them"
+                );
+            }
+            Err(error) if !self.gone => {
+                tracing::error!(path = %self.dir.display(), %error, "the state directory was taken away and cannot be made anew");
+            }
+            Err(_) => {}
+        }
+        self.gone = restored.is_err();
+        Ok(restored?)
+    }
+
+    fn restore(&mut self) -> io::Result<()> {
+        disk::create_dir(&self.dir)?;
+        let spool = self.dir.join("spool");
+        disk::create_dir(&spool)?;
+        self.lock = disk::lock(&self.dir)?.ok_or_else(|| io::Error::other("another forwarder uses it now"))?;
+        let lost = self.journal.totals.lines;
+        self.metrics.lines_dropped.with_label_values(&["spool_corrupt"]).inc_by(lost);
+        self.metrics.lines_pending.with_label_values(&["spool"]).sub(lost as i64);
+        let (state, metrics) = (&mut self.checkpoints.state, self.metrics.clone());
+        let quarantine = disk::Quarantine(self.dir.join("quarantine"));
+        self.journal = Journal::open(spool, quarantine, self.segment_bytes, metrics, state, &mut Recovered::default())?;
+        self.dead.start_anew();
+        self.checkpoints.restore()
+    }
+
     fn settle(&mut self, waiting: &mut Waiting) -> Result<(), AppendError> {
         let settled = self.journal.settle();
         self.publish();
@@ -205,14 +270,87 @@ impl Worker {
         settled
     }
 
+    /// Begins to take the dead letters back into the spool.
+    fn begin_drain(&mut self, all: bool) {
+        match self.dead.begin(all) {
+            Ok(true) => {}
+            Ok(false) => self.end_drain(None),
+            Err(error) => self.end_drain(Some(error.into())),
+        }
+    }
+
+    /// Takes the next letters; the rest after what has been asked meanwhile.
+    fn drain_some(&mut self) {
+        match self.drain_slice() {
+            Ok(true) => {}
+            Ok(false) => self.end_drain(None),
+            Err(error) => self.end_drain(Some(error)),
+        }
+        self.publish();
+    }
+
+    /// Appends letters as batches of their own, syncs once, marks them. Whether there may be more.
+    fn drain_slice(&mut self) -> Result<bool, AppendError> {
+        let slice = self.dead.slice()?;
+        if slice.is_empty() {
+            return Ok(self.dead.finish_file()?);
+        }
+        let (mut budget, mut written, mut failed) = (self.budget(), Vec::new(), None);
+        for (at, letter) in slice {
+            let batch = letter.into_batch();
+            if self.journal.is_due() {
+                self.settle_letters(&mut written)?;
+            }
+            match self.journal.write(&mut self.checkpoints.state, &batch, &mut budget) {
+                Ok(_) => written.push((at, batch.lines)),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        self.settle_letters(&mut written)?;
+        failed.map_or(Ok(true), Err)
+    }
+
+    fn settle_letters(&mut self, written: &mut Vec<(u64, u32)>) -> Result<(), AppendError> {
+        self.journal.settle()?;
+        let lines = written.iter().map(|(_, lines)| u64::from(*lines)).sum();
+        self.metrics.lines_recovered.inc_by(lines);
+        let marked = self.dead.mark(written);
+        written.clear();
+        self.publish();
+        self.shared.refilled.notify_one();
+        Ok(marked?)
+    }
+
+    fn end_drain(&mut self, stopped: Option<AppendError>) {
+        let moved = self.dead.end(stopped);
+        match &moved.stopped {
+            Some(why) => {
+                tracing::error!(
+                    moved = moved.letters,
+                    left = moved.left,
+                    "dead letters cannot all be sent again: {why}"
+                );
+            }
+            None if moved.letters > 0 => tracing::info!(letters = moved.letters, "dead letters are sent again"),
+            None => {}
+        }
+        for answer in self.drains.drain(..) {
+            let _ = answer.send(moved.clone());
+        }
+    }
+
     /// Bytes that may still be written.
     fn budget(&self) -> u64 {
-        let used = self.journal.totals.bytes + self.dead.bytes;
+        let used = self.journal.totals.bytes + self.dead.bytes();
         self.max_bytes.saturating_sub(used).min(disk::room(&self.dir))
     }
 
     /// Saves the state and deletes what it says is done with.
     pub(super) fn checkpoint(&mut self, all: bool) -> Result<(), AppendError> {
+        self.stand_somewhere()?;
         let saved = self.checkpoints.save(all);
         // On a full disk segments go even so: space is worth more than the risk to send their lines once more.
         if saved.as_ref().map_or_else(disk::is_full, |()| true) {
@@ -224,7 +362,7 @@ impl Worker {
 
     fn publish(&self) {
         let (totals, shared) = (self.journal.totals, &self.shared);
-        let bytes = totals.bytes + self.dead.bytes;
+        let bytes = totals.bytes + self.dead.bytes();
         shared.frames.store(totals.frames, Relaxed);
         shared.lines.store(totals.lines, Relaxed);
         if shared.bytes.swap(bytes, Relaxed) > bytes {
