@@ -17,7 +17,7 @@
 //!   found although rotations leave files behind: when none of the files found at start-up is known while others of the
 //!   container were, and when the file read last has left a chain of siblings. Something *may* be missing then, and the
 //!   report says "may". Where rotations leave nothing behind (`max-file=1`), the events of the directory are counted
-//!   ([`Births`]); without inotify nobody can tell.
+//!   ([`Births`]); without inotify nobody can tell, nor of files whose events are unread when the order to stop comes.
 //! - At most [`OPEN_GENERATIONS`] are open. When there is one more, the newest of those that have no name any more is given up,
 //!   with a gap, for the sake of the live log; files that have a name wait.
 //! - An error of reading is tried again; on a file that nobody writes to for [`READ_PATIENCE`](crate::limits::READ_PATIENCE), then

@@ -181,6 +181,9 @@ impl World {
                             self.gone.push(self.texts.len() - 1);
                         }
                     }
+                    self.catch_up().await;
+                    // So that the events are read, too: a stop before that cannot know of them.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                     self.gap_due = true;
                 }
             }
