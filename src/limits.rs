@@ -91,6 +91,19 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(30);
 /// line, however long it is.
 pub const FINGERPRINT_BYTES: usize = MAX_ENVELOPE_BYTES;
 
+/// Bytes at the beginning of a log that are searched for the end of a run of NUL bytes, behind which its identity begins.
+pub const NUL_RUN_BYTES: u64 = 4 << 20;
+
+/// Generations of one container that are open at the same time: a bound of descriptors, and of deleted files whose space on
+/// disk we hold (so many times `max-size`). Files that have a name are opened when there is room again.
+pub const OPEN_GENERATIONS: usize = 64;
+
+/// How long a rotated file that cannot be read holds up the newer ones before it is given up.
+pub const READ_PATIENCE: Duration = if cfg!(test) { Duration::from_millis(700) } else { Duration::from_secs(30) };
+
+/// How often is tried again to read the log of a container that could not be opened.
+pub const FOLLOW_RETRY: Duration = Duration::from_secs(1);
+
 /// First pause after a failed attempt; doubles, with full jitter, up to [`BACKOFF_MAX`].
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between attempts. Short, because the person waiting for the logs has just repaired the receiver.

@@ -66,6 +66,10 @@ pub struct Metrics {
     pub rotations: IntCounter,
     /// Log files open.
     pub open_files: IntGauge,
+    /// Of these, files that no name leads to any more.
+    pub unlinked_files: IntGauge,
+    /// What those take on disk, which is freed only when they are read.
+    pub unlinked_bytes: IntGauge,
     /// Containers followed.
     pub containers: IntGauge,
     /// Connections opened to the receiver after the first.
@@ -112,6 +116,8 @@ impl Metrics {
             gaps: counter(r, "gaps_total", "Gaps reported."),
             rotations: counter(r, "rotations_total", "Rotations seen."),
             open_files: gauge(r, "open_files", "Log files open."),
+            unlinked_files: gauge(r, "unlinked_files", "Log files open that have no name any more."),
+            unlinked_bytes: gauge(r, "unlinked_bytes", "Disk space that open files without a name take."),
             containers: gauge(r, "containers", "Containers followed."),
             reconnects: counter(r, "reconnects_total", "Connections opened to the receiver after the first."),
             checkpoint_age_seconds: float(r, "checkpoint_age_seconds", "Age of the newest checkpoint on disk."),

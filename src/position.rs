@@ -11,8 +11,9 @@
 use std::fmt;
 
 /// Identity of a log file by content, since inodes are reused and gzip changes them: FNV-1a (64 bits) over the first line of
-/// the file without its newline, or over its first [`FINGERPRINT_BYTES`](crate::limits::FINGERPRINT_BYTES) when the line is
-/// longer. The line ends with Docker's time in nanoseconds. Always used together with the container id.
+/// the file (behind any NUL bytes and empty lines that it begins with) without its newline, or over its first
+/// [`FINGERPRINT_BYTES`](crate::limits::FINGERPRINT_BYTES) when the line is longer. The line ends with Docker's time in
+/// nanoseconds. Always used together with the container id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Generation(pub u64);
 

@@ -1,5 +1,5 @@
 //! What had been delivered before this process started, as the spool remembers it. A snapshot: what this process delivers
-//! itself is the sender's business.
+//! itself is the sender's business; what it has handed out of a container that it follows again, the collector's.
 //!
 //! No I/O, no clock, no tokio.
 

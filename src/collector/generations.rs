@@ -16,16 +16,27 @@
 //! - Bytes that are gone leave no trace but their absence. A gap is reported where the last known generation is not to be
 //!   found although rotations leave files behind: when none of the files found at start-up is known while others of the
 //!   container were, and when the file read last has left a chain of siblings. Something *may* be missing then, and the
-//!   report says "may". With `max-file=1` several rotations between two looks cannot be told from one.
+//!   report says "may". Where rotations leave nothing behind (`max-file=1`), the events of the directory are counted
+//!   ([`Births`]); without inotify nobody can tell, nor of files whose events are unread when the order to stop comes.
+//! - At most [`OPEN_GENERATIONS`] are open. When there is one more, the newest of those that have no name any more is given up,
+//!   with a gap, for the sake of the live log; files that have a name wait.
+//! - An error of reading is tried again; on a file that nobody writes to for [`READ_PATIENCE`](crate::limits::READ_PATIENCE), then
+//!   the file is given up with a gap, so that it does not block the newer ones. Opening is tried for ever.
+//! - Time is only measured, with the monotonic clock: setting the wall clock changes nothing.
+//! - Two files with the same first line are the same generation here. From Docker that is a copy; of two that differ behind the
+//!   first line, what stands in the second up to where the first was read is taken for delivered.
 //!
-//! It reads no lines and sends nothing.
+//! It reads no lines and sends nothing. What happens when something is missing stands in `losses`.
 
+mod losses;
+
+use super::births::Births;
 use super::checkpoint::Positions;
 use super::input::{FileId, Input, generation, is_shortage, last_sibling, open_sibling};
 use super::lines::Lines;
-use super::log_file::Log;
-use super::watch::{Watch, Watcher};
-use crate::limits::MAX_SIBLING;
+use super::log_file::{Log, Loss, is_damage};
+use super::watch::{self, Watch, Watcher};
+use crate::limits::{MAX_SIBLING, OPEN_GENERATIONS};
 use crate::metrics::Metrics;
 use crate::position::{Generation, Ranges};
 use crate::source::{Container, Source, SourceKey};
@@ -38,14 +49,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
 
-/// Generations of one container that are open at the same time; those beyond are opened when the oldest are read.
-const MAX_OPEN: usize = 64;
 /// Generations remembered as read, so that they are known again under their next name.
 const MAX_DONE: usize = 1024;
 /// How often to look where inotify cannot be used, or after an error.
 const POLL: Duration = Duration::from_millis(250);
 /// Looks at the siblings in a row when the log is rotated meanwhile.
 const LOOKS: usize = 8;
+
+/// Generations that were closed, oldest first, and up to where they were read; `u64::MAX` for all there may ever be.
+pub type Done = VecDeque<(Generation, u64)>;
 
 /// A file found under the log's name (`number` 0) or that of a rotated sibling.
 #[derive(Debug)]
@@ -73,9 +85,12 @@ pub struct Generations {
     metrics: Metrics,
     /// Oldest first. Only the last one can be written to.
     open: VecDeque<Log>,
-    /// Generations that were closed, oldest first, and up to where they were read.
-    done: VecDeque<(Generation, u64)>,
+    done: Done,
     dir_watch: Option<Watch>,
+    /// Files found, held against the events of `dir_watch`.
+    births: Births,
+    /// Rotations leave files behind.
+    chain: bool,
     /// The files have been looked at once.
     scanned: bool,
     /// The directory is gone; nothing new will come.
@@ -89,16 +104,19 @@ pub struct Generations {
     /// Rotated files that were reported as unreadable.
     unreadable: VecDeque<FileId>,
     /// A gap to be reported before the lines of the next generation of which nothing is known.
-    lost: Option<&'static str>,
+    lost: Option<Loss>,
+    /// A gap to be reported before the lines of the generation that is opened next.
+    orphan: Option<Loss>,
 }
 
 impl Generations {
-    /// Nothing is opened yet.
+    /// Nothing is opened yet. Of what is `done` already, nothing is read again.
     pub fn new(
         container: Arc<Container>,
         dir: PathBuf,
         log_path: PathBuf,
         positions: Positions,
+        done: Done,
         watcher: Watcher,
         metrics: Metrics,
     ) -> Self {
@@ -110,8 +128,10 @@ impl Generations {
             watcher,
             metrics,
             open: VecDeque::new(),
-            done: VecDeque::new(),
+            done,
             dir_watch: None,
+            births: Births::default(),
+            chain: false,
             scanned: false,
             removed: false,
             frozen: false,
@@ -119,6 +139,7 @@ impl Generations {
             complaint: None,
             unreadable: VecDeque::new(),
             lost: None,
+            orphan: None,
         }
     }
 
@@ -133,15 +154,19 @@ impl Generations {
             return;
         }
         self.watch_directory();
+        let events = self.events();
         match FileId::at(&self.log_path) {
-            Ok(Some(id)) if self.live() == Some(id) && !again => {}
+            Ok(Some(id)) if self.live() == Some(id) && !again => self.account(events, 0),
             Ok(None) if self.is_removed() => {
                 self.removed = true;
                 self.open.iter_mut().for_each(Log::rotate);
+                self.measure();
             }
             Ok(None) if self.scanned && !again => self.look_again_if_unlinked(),
             // What has come since is opened when there is room again; until then, what is open is over.
-            Ok(Some(_)) if self.open.len() >= MAX_OPEN => self.open.iter_mut().for_each(Log::rotate),
+            Ok(Some(_)) if self.open.len() >= OPEN_GENERATIONS && !self.make_room() => {
+                self.open.iter_mut().for_each(Log::rotate);
+            }
             Ok(found) => {
                 self.scan();
                 if found.is_none() {
@@ -156,6 +181,7 @@ impl Generations {
     /// of its own (its inode outlives the name). Looked for by the clock, which a rotation ends within moments.
     fn look_again_if_unlinked(&mut self) {
         if !self.open.is_empty() {
+            self.measure();
             self.retry.get_or_insert_with(|| Instant::now() + POLL);
         }
     }
@@ -191,7 +217,10 @@ impl Generations {
 
     /// Closes the oldest open generation.
     pub fn close_front(&mut self) {
-        let Some(log) = self.open.pop_front() else { return };
+        let Some(mut log) = self.open.pop_front() else { return };
+        if let Some(loss) = log.take_gap() {
+            self.lose_before(0, loss);
+        }
         let Some(generation) = log.generation() else { return };
         self.done.retain(|(done, _)| *done != generation);
         if self.done.len() == MAX_DONE {
@@ -200,29 +229,6 @@ impl Generations {
         // Of what was given up, nothing more is to be had, under whatever name it is met again.
         let end = if log.is_given_up() { u64::MAX } else { log.lines.end() };
         self.done.push_back((generation, end));
-    }
-
-    /// The file that is being written to has become shorter than what was read of it. What follows in it is a new
-    /// generation; the old one is read on in a copy, if somebody made one, and is over.
-    pub fn truncated(&mut self) {
-        let frozen = self.frozen;
-        let Some(log) = self.open.back_mut() else { return };
-        let head = log.input.head().unwrap_or_default();
-        if generation(&head, false) == log.generation() && !frozen {
-            // Cut in the middle: offsets repeat, which the identity of a line cannot express.
-            let size = log.input.size().ok().flatten().unwrap_or(0);
-            tracing::warn!(container = %self.container.name, size, "the log was cut; going on from its new end");
-            log.lines = Lines::new(size);
-            log.delivered = Ranges::default();
-            log.gap = Some("the log was cut in the middle; lines may be missing");
-            return;
-        }
-        log.give_up();
-        if !frozen {
-            log.id = None;
-            self.lost = Some("the log was truncated; lines may be missing");
-            self.scan();
-        }
     }
 
     /// Whether everything has been read and nothing more can come.
@@ -244,9 +250,14 @@ impl Generations {
         self.frozen
     }
 
-    /// Measures what is waiting in the open files.
-    pub fn measure_lag(&mut self) {
-        self.open.iter_mut().for_each(Log::measure_lag);
+    /// Measures what is waiting in the open files, and which of them have no name any more.
+    pub fn measure(&mut self) {
+        self.open.iter_mut().for_each(Log::measure);
+    }
+
+    /// What was closed.
+    pub fn into_done(self) -> Done {
+        self.done
     }
 
     /// Says that something failed, and has everything looked at again after a while.
@@ -303,7 +314,9 @@ impl Generations {
         }
         let mask =
             WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::DELETE_SELF | WatchMask::MOVE_SELF;
-        match self.watcher.watch(self.log_path.parent().unwrap_or(&self.dir), mask) {
+        let (dir, name) = (self.log_path.parent().unwrap_or(&self.dir), self.log_path.file_name().unwrap_or_default());
+        self.births = Births::default();
+        match self.watcher.watch_births(dir, mask, name.to_owned()) {
             Ok(watch) => self.dir_watch = Some(watch),
             Err(error) => {
                 self.dir_watch = None;
@@ -321,26 +334,57 @@ impl Generations {
         }
     }
 
+    /// What the directory's watch has counted, and whether the kernel holds more.
+    fn events(&self) -> Option<(watch::Births, bool)> {
+        let watch = self.dir_watch.as_ref()?;
+        let quiet = !self.births.is_even(watch.births()) && watch.is_quiet();
+        Some((watch.births(), quiet))
+    }
+
     /// Looks at the log and its siblings, until the log is the same before and after.
     fn scan(&mut self) {
         for _ in 0..LOOKS {
-            match self.find() {
+            let events = self.events();
+            let fresh = match self.find() {
                 Ok(found) => self.take_in(found),
                 Err(error) => return self.trouble("the log files cannot be opened", &error),
-            }
-            let full = self.open.len() >= MAX_OPEN;
+            };
+            let full = self.open.len() >= OPEN_GENERATIONS;
             match FileId::at(&self.log_path) {
-                Ok(Some(id)) if self.live() != Some(id) && !full => {}
-                Ok(_) => return,
-                Err(error) => return self.trouble("the log cannot be looked at", &error),
+                Ok(Some(id)) if self.live() == Some(id) => {
+                    self.account(events, fresh);
+                    break;
+                }
+                Ok(Some(_)) if !full => self.births.found(fresh),
+                Ok(_) => {
+                    self.births.found(fresh);
+                    break;
+                }
+                Err(error) => {
+                    self.births.found(fresh);
+                    return self.trouble("the log cannot be looked at", &error);
+                }
             }
+        }
+        self.measure();
+        let events = self.events();
+        if self.live().is_some() && FileId::at(&self.log_path).ok().flatten() == self.live() {
+            self.account(events, 0);
         }
     }
 
     /// The log and its siblings, newest name first, with the generation of each that is not open by inode.
+    ///
+    /// A listing made while files are renamed may lack some. So the walk goes on behind the last name listed as long as there
+    /// are files: a rotation leaves one number free at a time.
     fn find(&mut self) -> io::Result<Vec<Found>> {
-        let mut all = Vec::new();
-        for number in 0..=last_sibling(&self.log_path)?.saturating_add(1).min(MAX_SIBLING) {
+        let mut all: Vec<Found> = Vec::new();
+        let listed = last_sibling(&self.log_path)?;
+        for number in 0..=MAX_SIBLING {
+            let last = all.last().map_or(0, |found| found.number);
+            if number > listed.saturating_add(1).max(last + 2) {
+                break;
+            }
             let (input, id) = match open_sibling(&self.log_path, number) {
                 Ok(Some(opened)) => opened,
                 Ok(None) => continue,
@@ -356,10 +400,13 @@ impl Generations {
                 match found.input.head() {
                     Ok(head) => found.generation = generation(&head, number > 0),
                     Err(error) if number == 0 => return Err(error),
-                    Err(error) => {
-                        self.unreadable(id, &error);
+                    Err(_) if self.unreadable.contains(&id) => continue,
+                    Err(error) if is_damage(&error) => {
+                        self.unreadable(&found, &error);
                         continue;
                     }
+                    // Read in its turn, when it may have passed.
+                    Err(error) => self.complain("a rotated log file cannot be read", &error),
                 }
             }
             all.push(found);
@@ -367,19 +414,9 @@ impl Generations {
         Ok(all)
     }
 
-    /// A rotated file, of which not even the beginning can be read. It is met again at every rotation, and reported once.
-    fn unreadable(&mut self, id: FileId, error: &io::Error) {
-        if self.unreadable.contains(&id) {
-            return;
-        }
-        self.complain("a rotated log file cannot be read", error);
-        self.unreadable.push_back(id);
-        self.unreadable.truncate(MAX_SIBLING as usize);
-        self.lost = Some("a rotated log file cannot be read; its lines are missing unless they were read before");
-    }
-
     /// Opens what of `found` (newest first) is not open, done or delivered, each in its place.
-    fn take_in(&mut self, found: Vec<Found>) {
+    /// Says how many had not been seen before.
+    fn take_in(&mut self, found: Vec<Found>) -> u64 {
         if let Some(live) = found.first().filter(|first| first.number == 0) {
             self.open.iter_mut().filter(|log| log.id != Some(live.id)).for_each(Log::rotate);
         }
@@ -389,43 +426,31 @@ impl Generations {
                 self.trouble("the log cannot be read", &error);
             }
         }
+        self.chain = found.iter().any(|found| found.number > 0);
         self.look_for_gap(&found);
+        let known = found.iter().find(|found| found.generation.is_some_and(|generation| self.knows(generation)));
+        let known = known.map_or(u32::MAX, |found| found.number);
+        let mut fresh = 0;
         // What is open and has no name any more is older than all that has one; and nothing goes before what is being read.
         let mut at = self.open.iter().take_while(|log| !found.iter().any(|found| found.is(log))).count();
-        at = at.max(usize::from(!self.open.is_empty()));
+        at = at.max(usize::from(self.open.front().is_some_and(|log| log.begun_source().is_some())));
         for found in found.into_iter().rev() {
             if let Some(i) = self.open.iter().position(|log| found.is(log)) {
                 self.adopt(i, found);
-                at = i + 1;
-            } else if self.open.len() < MAX_OPEN && !self.is_settled(&found) {
+                // Never back: the live log is the last.
+                at = at.max(i + 1);
+            } else if self.open.len() < OPEN_GENERATIONS && !self.is_settled(&found) {
                 let rotation = self.scanned && !(self.open.is_empty() && self.done.is_empty());
                 self.metrics.rotations.inc_by(u64::from(rotation));
+                let superseded = found.number > known;
                 self.insert(at, found);
+                self.open[at].superseded = superseded;
                 at += 1;
+                fresh += 1;
             }
         }
         self.scanned = true;
-    }
-
-    /// Whether the generation that is known to be the last one has left no trace among `found`, although others have.
-    fn look_for_gap(&mut self, found: &[Found]) {
-        if !self.scanned {
-            let known = |generation| self.positions.get(&self.key(generation)).is_some();
-            let lost = self.positions.any_of(&self.container.id)
-                && !found.iter().filter_map(|found| found.generation).any(known);
-            if lost {
-                self.lost = Some("the log was rotated away while nobody read it; lines may be missing");
-            }
-            return;
-        }
-        let is_last = |found: &Found| match (self.open.back(), self.done.back()) {
-            (Some(log), _) => found.is(log),
-            (None, Some((done, _))) => found.generation == Some(*done),
-            (None, None) => true,
-        };
-        if found.iter().any(|found| found.number > 0) && !found.iter().any(is_last) {
-            self.lost = Some("the log was rotated faster than it was read; lines may be missing");
-        }
+        fresh
     }
 
     /// What is open already was found again: perhaps under another inode, of which one is to be read on.
@@ -456,6 +481,9 @@ impl Generations {
         if let Some(generation) = found.generation {
             self.name(&mut log, generation);
         }
+        if let Some(loss) = self.orphan.take() {
+            log.lose(loss);
+        }
         self.open.insert(at, log);
         self.watch_log(at);
     }
@@ -467,16 +495,18 @@ impl Generations {
         let size = log.input.size().ok().flatten().unwrap_or(u64::MAX);
         match self.positions.get(&key) {
             Some(delivered) if delivered.end() <= size => log.delivered = delivered.clone(),
-            Some(_) => {
-                tracing::warn!(container = %self.container.name, size, "the log has lost its end; going on from there");
+            Some(_) => log.lose(Loss::new("the log has lost its end, which had been read; lines may be missing")),
+            None => {
+                if let Some(loss) = self.lost.take() {
+                    log.lose(loss);
+                }
             }
-            None => log.gap = self.lost.take(),
         }
         self.lost = None;
         start = start.min(size);
         log.lines = Lines::new(start);
         log.source = Some(Arc::new(Source { container: self.container.clone(), generation }));
-        log.measure_lag();
+        log.measure();
     }
 
     /// Where reading of a generation begins.
@@ -486,8 +516,18 @@ impl Generations {
         done.max(delivered)
     }
 
+    /// Whether anything of a generation was handed out, by this process or before.
+    fn knows(&self, generation: Generation) -> bool {
+        self.positions.get(&self.key(generation)).is_some() || self.done.iter().any(|(done, _)| *done == generation)
+    }
+
     /// Whether there is nothing to be read of a file that nobody writes to.
     fn is_settled(&self, found: &Found) -> bool {
+        // What was read to its end as a plain file is complete, even if its archive is not.
+        let archive = matches!(found.input, Input::Gzip(_));
+        if archive && self.done.iter().any(|(done, _)| Some(*done) == found.generation) {
+            return true;
+        }
         let start = found.generation.map_or(0, |generation| self.start_of(generation));
         found.number > 0 && (start == u64::MAX || found.input.ends_at(start).unwrap_or(false))
     }

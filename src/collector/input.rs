@@ -2,16 +2,19 @@
 //!
 //! Reads are plain blocking reads of at most one buffer, nearly always from the page cache. There is no cursor: every read
 //! says where, so that a file can be given up and its copy read on.
+//!
+//! A log may begin with NUL bytes, where data had not reached the disk at a power loss. Its identity is then its first line
+//! behind them: two such logs would otherwise be the same.
 
-use crate::limits::{FINGERPRINT_BYTES, READ_BYTES};
+use super::gzip::Gzip;
+use crate::limits::{FINGERPRINT_BYTES, NUL_RUN_BYTES};
 use crate::position::Generation;
-use flate2::read::GzDecoder;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Bytes read first to find out whose lines a file holds: most first lines are shorter.
@@ -38,6 +41,12 @@ impl FileId {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Inode of a plain file that cannot be read: no real file fails on demand.
+    pub static BROKEN: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
+}
+
 /// An open log file.
 #[derive(Debug)]
 pub enum Input {
@@ -47,15 +56,6 @@ pub enum Input {
     Gzip(Gzip),
     /// Its bytes are no more.
     Gone,
-}
-
-/// A compressed log file. The decoder is made at the first read, since many archives may be held and one is read.
-#[derive(Debug)]
-pub struct Gzip {
-    file: File,
-    decoder: Option<Box<GzDecoder<File>>>,
-    /// Uncompressed bytes that the decoder has given.
-    at: u64,
 }
 
 impl Input {
@@ -78,7 +78,7 @@ impl Input {
         }
         let id = FileId { dev: meta.dev(), ino: meta.ino() };
         let compressed = path.extension().is_some_and(|extension| extension == "gz");
-        let input = if compressed { Self::Gzip(Gzip { file, decoder: None, at: 0 }) } else { Self::Plain(file) };
+        let input = if compressed { Self::Gzip(Gzip::new(file)) } else { Self::Plain(file) };
         Ok(Some((input, id)))
     }
 
@@ -98,43 +98,44 @@ impl Input {
         self.plain().map(|file| Ok(file.metadata()?.len())).transpose()
     }
 
-    /// The first bytes, enough for [`Generation::of_head`]: up to some way behind the first newline. Of an archive only
-    /// before it is read.
+    /// What the file takes on disk if it has no name any more: nobody but us keeps it there.
+    ///
+    /// # Errors
+    /// Those of `fstat`.
+    pub fn unlinked_bytes(&self) -> io::Result<Option<u64>> {
+        let file = match self {
+            Self::Plain(file) => file,
+            Self::Gzip(gzip) => gzip.file(),
+            Self::Gone => return Ok(None),
+        };
+        let meta = file.metadata()?;
+        Ok((meta.nlink() == 0).then_some(meta.len()))
+    }
+
+    /// The first bytes behind NUL bytes and empty lines, enough for [`Generation::of_head`]: up to some way behind the first
+    /// newline. A single NUL when there is nothing else.
     ///
     /// # Errors
     /// Those of reading and of inflating.
     pub fn head(&self) -> io::Result<Vec<u8>> {
         match self {
-            Self::Plain(file) => head_of(|head| {
-                let at = head.len() as u64;
-                Ok(rustix::io::pread(file, spare_capacity(head), at).map(drop)?)
-            }),
+            Self::Plain(file) => head_of(|at, into| Ok(rustix::io::pread(file, into, at)?)),
             Self::Gzip(gzip) => {
-                (&gzip.file).seek(SeekFrom::Start(0))?;
-                let mut decoder = GzDecoder::new(&gzip.file);
-                head_of(|head| {
-                    let room = head.capacity() - head.len();
-                    decoder.by_ref().take(room as u64).read_to_end(head).map(drop)
-                })
+                let mut gzip = gzip.anew();
+                head_of(|_, into| gzip.inflate(into))
             }
             Self::Gone => Ok(Vec::new()),
         }
     }
 
-    /// Whether a file that nobody writes to ends at `offset` or before. Of an archive the trailer tells, which holds the
-    /// size modulo 2^32.
+    /// Whether a file that nobody writes to ends at `offset` or before.
     ///
     /// # Errors
     /// Those of reading.
     pub fn ends_at(&self, offset: u64) -> io::Result<bool> {
         match self {
             Self::Plain(file) => Ok(file.metadata()?.len() <= offset),
-            Self::Gzip(Gzip { file, .. }) => {
-                let mut trailer = [0; 4];
-                let size = file.metadata()?.len();
-                file.read_exact_at(&mut trailer, size.saturating_sub(4))?;
-                Ok(offset > 0 && u32::from_le_bytes(trailer) == offset as u32)
-            }
+            Self::Gzip(gzip) => gzip.ends_at(offset),
             Self::Gone => Ok(true),
         }
     }
@@ -146,6 +147,8 @@ impl Input {
     /// Those of reading and of inflating; nothing has been appended then.
     pub fn read_at(&mut self, offset: u64, into: &mut Vec<u8>) -> io::Result<Option<usize>> {
         match self {
+            #[cfg(test)]
+            Self::Plain(file) if BROKEN.get() == Some(file.metadata()?.ino()) => Err(Errno::IO.into()),
             Self::Plain(file) => Ok(Some(rustix::io::pread(file, spare_capacity(into), offset)?)),
             Self::Gzip(gzip) => gzip.read_at(offset, into),
             Self::Gone => Ok(Some(0)),
@@ -153,46 +156,32 @@ impl Input {
     }
 }
 
-/// Reads on, into the room there is, until there is a whole line or enough.
-fn head_of(mut read: impl FnMut(&mut Vec<u8>) -> io::Result<()>) -> io::Result<Vec<u8>> {
-    let mut head = Vec::with_capacity(HEAD_BYTES);
+/// Reads a head by `read`, which is given where and into what, until there is a whole line or enough.
+fn head_of(mut read: impl FnMut(u64, &mut [u8]) -> io::Result<usize>) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; HEAD_BYTES];
+    let (mut len, mut at) = (0, 0);
     loop {
-        let searched = head.len();
-        read(&mut head)?;
-        let whole = memchr::memchr(b'\n', &head[searched..]).is_some();
-        if whole || head.len() == searched || head.len() >= FINGERPRINT_BYTES {
-            head.truncate(FINGERPRINT_BYTES);
+        if len == head.len() {
+            head.resize((2 * len).min(FINGERPRINT_BYTES), 0);
+        }
+        // The run ends at the same byte for every reader, however much each gets at once.
+        let room = if len == 0 { (NUL_RUN_BYTES - at).min(HEAD_BYTES as u64) as usize } else { head.len() - len };
+        let n = read(at, &mut head[len..len + room])?;
+        at += n as u64;
+        let blank = if len == 0 { head[..n].iter().take_while(|byte| matches!(byte, 0 | b'\n')).count() } else { 0 };
+        head.copy_within(blank..len + n, 0);
+        let fresh = len;
+        len += n - blank;
+        if len == 0 && at == NUL_RUN_BYTES {
+            return Ok(vec![0; FINGERPRINT_BYTES]);
+        }
+        if n == 0 || len == FINGERPRINT_BYTES || memchr::memchr(b'\n', &head[fresh..len]).is_some() {
+            head.truncate(len);
+            if len == 0 && at > 0 {
+                head.push(0);
+            }
             return Ok(head);
         }
-        if head.len() == head.capacity() {
-            head.reserve_exact(head.len().min(FINGERPRINT_BYTES - head.len()));
-        }
-    }
-}
-
-impl Gzip {
-    fn read_at(&mut self, offset: u64, into: &mut Vec<u8>) -> io::Result<Option<usize>> {
-        let decoder = match &mut self.decoder {
-            Some(decoder) if self.at <= offset => decoder,
-            stale => {
-                let mut file = self.file.try_clone()?;
-                file.seek(SeekFrom::Start(0))?;
-                self.at = 0;
-                stale.insert(Box::new(GzDecoder::new(file)))
-            }
-        };
-        if self.at < offset {
-            let step = (offset - self.at).min(READ_BYTES as u64);
-            let skipped = io::copy(&mut decoder.take(step), &mut io::sink())?;
-            self.at += skipped;
-            return Ok(if skipped == 0 { Some(0) } else { None });
-        }
-        let (len, room) = (into.len(), into.capacity());
-        into.resize(room, 0);
-        let read = decoder.read(&mut into[len..]);
-        into.truncate(len + read.as_ref().map_or(0, |n| *n));
-        self.at += *read.as_ref().unwrap_or(&0) as u64;
-        read.map(Some)
     }
 }
 
@@ -331,6 +320,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(Input::open(dir.path()).unwrap().is_none());
         assert!(Input::open(&dir.path().join("missing")).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_precedes_the_first_line_is_no_part_of_its_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let head = |text: &[u8]| {
+            let (plain, gz) = (dir.path().join("log.1"), dir.path().join("log.1.gz"));
+            fs::write(&plain, text).unwrap();
+            let mut encoder = GzEncoder::new(File::create(&gz).unwrap(), Compression::fast());
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap();
+            let [plain, gz] = [plain, gz].map(|path| Input::open(&path).unwrap().unwrap().0.head().unwrap());
+            assert_eq!(generation(&plain, true), generation(&gz, true));
+            plain
+        };
+        let nuls = |n: usize| vec![0; n];
+        for n in [1, 1023, 1024, 1025, 5000, 1 << 20] {
+            assert_eq!(head(&[nuls(n), b"first\nsecond\n".to_vec()].concat()), b"first\nsecond\n", "{n}");
+            assert_eq!(head(&[nuls(n), b"\n\n".to_vec(), nuls(7), b"first\n".to_vec()].concat()), b"first\n", "{n}");
+            assert_eq!(head(&nuls(n)), [0], "{n}");
+        }
+        assert!(text().starts_with(&head(&[nuls(500), text()].concat())));
+        assert_eq!(head(b""), b"");
+        let beyond = [nuls(NUL_RUN_BYTES as usize + 1), b"first\n".to_vec()].concat();
+        assert_eq!(Generation::of_head(&head(&beyond)), Generation::of_head(&nuls(FINGERPRINT_BYTES)));
+        assert_eq!(generation(&[0], false), None);
+        assert!(generation(&[0], true).is_some());
     }
 
     #[test]

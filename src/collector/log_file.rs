@@ -5,12 +5,46 @@
 use super::input::{FileId, Input};
 use super::lines::{Lines, Piece};
 use super::watch::Watch;
+use crate::limits::READ_PATIENCE;
 use crate::metrics::Metrics;
 use crate::position::{Generation, Ranges};
 use crate::source::Source;
-use prometheus::IntGauge;
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
+
+/// Lines that are gone: what is known of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Why, for a person.
+    pub reason: Cow<'static, str>,
+    /// How many bytes, if known.
+    pub bytes: Option<u64>,
+    /// Time of the last of them, if known.
+    pub to: Option<String>,
+}
+
+impl Loss {
+    /// Nothing is known but the reason.
+    pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason: reason.into(), bytes: None, to: None }
+    }
+
+    /// Two losses at one place, the older first, become one. The bytes are then those that are known, at least.
+    pub fn join(older: Option<Self>, newer: Self) -> Self {
+        let Some(older) = older else { return newer };
+        let reason = match older.reason.contains(&*newer.reason) {
+            true => older.reason,
+            false => format!("{}; {}", older.reason, newer.reason).into(),
+        };
+        let bytes = match (older.bytes, newer.bytes) {
+            (Some(older), Some(newer)) => Some(older + newer),
+            (known, None) | (None, known) => known,
+        };
+        Self { reason, bytes, to: newer.to.or(older.to) }
+    }
+}
 
 /// One open generation.
 #[derive(Debug)]
@@ -26,7 +60,9 @@ pub struct Log {
     /// What is not to be handed out again; emptied once it is passed.
     pub(super) delivered: Ranges,
     /// To be reported before its next line.
-    pub(super) gap: Option<&'static str>,
+    pub(super) gap: Option<Loss>,
+    /// Something newer was delivered before this process began: what is missing of it was delivered, too, or reported.
+    pub(super) superseded: bool,
     /// Something of it has been handed out, so that its end must be said.
     begun: bool,
     /// Where to stop reading: the size when the order to stop came.
@@ -36,8 +72,13 @@ pub struct Log {
     /// The last read met the end of the file as it was then.
     at_end: bool,
     lag: i64,
-    lag_bytes: IntGauge,
-    open_files: IntGauge,
+    /// Largest size that was seen.
+    size: u64,
+    /// What it takes on disk, once it has no name.
+    unlinked: Option<i64>,
+    /// Since when reading it fails.
+    failing: Option<Instant>,
+    metrics: Metrics,
 }
 
 /// What reading a generation on led to.
@@ -65,13 +106,16 @@ impl Log {
             lines: Lines::default(),
             delivered: Ranges::default(),
             gap: None,
+            superseded: false,
             begun: false,
             stop_at: None,
             watch: None,
             at_end: false,
             lag: 0,
-            lag_bytes: metrics.lag_bytes.clone(),
-            open_files: metrics.open_files.clone(),
+            size: 0,
+            unlinked: None,
+            failing: None,
+            metrics: metrics.clone(),
         }
     }
 
@@ -95,9 +139,34 @@ impl Log {
         self.rotated
     }
 
-    /// Whether it is a compressed archive.
-    pub fn is_archive(&self) -> bool {
-        matches!(self.input, Input::Gzip(_))
+    /// Whether `error`, which reading it has just met, is for good: an archive is damaged, or nobody writes to the file any
+    /// more and it has failed for long enough. Any other may pass.
+    pub fn has_failed(&mut self, error: &io::Error) -> bool {
+        let since = *self.failing.get_or_insert_with(Instant::now);
+        let damaged = matches!(self.input, Input::Gzip(_)) && is_damage(error);
+        damaged || (self.rotated && since.elapsed() >= READ_PATIENCE)
+    }
+
+    /// Bytes that are lost when it is given up now because of `error`, and the time of the last line among them.
+    pub fn loss(&self, reason: &'static str, error: &io::Error) -> Loss {
+        let read = self.lines.end();
+        match &self.input {
+            Input::Gzip(gzip) => {
+                Loss { reason: reason.into(), bytes: gzip.lost_behind(read, error), to: gzip.last_time() }
+            }
+            _ => Loss { bytes: self.unread(), ..Loss::new(reason) },
+        }
+    }
+
+    /// Bytes that were in the file and have not been read, as far as is known: none is not known.
+    pub fn unread(&self) -> Option<u64> {
+        let size = self.input.size().ok().flatten().unwrap_or(0).max(self.size);
+        Some(size.saturating_sub(self.lines.end())).filter(|bytes| *bytes > 0)
+    }
+
+    /// Notes a loss to be reported before its next line.
+    pub fn lose(&mut self, loss: Loss) {
+        self.gap = Some(Loss::join(self.gap.take(), loss));
     }
 
     /// Lines not to be handed out again.
@@ -106,7 +175,7 @@ impl Log {
     }
 
     /// The gap to be reported before the next line; once.
-    pub fn take_gap(&mut self) -> Option<&'static str> {
+    pub fn take_gap(&mut self) -> Option<Loss> {
         self.gap.take()
     }
 
@@ -125,6 +194,7 @@ impl Log {
     pub fn give_up(&mut self) {
         self.input = Input::Gone;
         self.set_lag(0);
+        self.set_unlinked(None);
         self.rotate();
     }
 
@@ -155,6 +225,7 @@ impl Log {
             return Ok(Step::End);
         }
         let size = self.input.size()?;
+        self.size = self.size.max(size.unwrap_or(0));
         if size.is_some_and(|size| size < at) && !self.rotated {
             return Ok(Step::Truncated);
         }
@@ -166,6 +237,7 @@ impl Log {
         let Some(n) = self.input.read_at(at, space)? else {
             return Ok(Step::More);
         };
+        self.failing = None;
         self.set_lag(size.map_or(0, |size| size.saturating_sub(at + n as u64)));
         if n == 0 {
             return Ok(Step::End);
@@ -174,17 +246,32 @@ impl Log {
         Ok(self.lines.take().map_or(Step::More, Step::Lines))
     }
 
-    /// Measures how many bytes are waiting in the file; of an archive that is not known.
-    pub fn measure_lag(&mut self) {
+    /// Measures how many bytes are waiting in the file (of an archive that is not known), and whether it still has a name.
+    pub fn measure(&mut self) {
         if let Ok(Some(size)) = self.input.size() {
+            self.size = self.size.max(size);
             self.set_lag(size.saturating_sub(self.lines.end()));
+        }
+        if let Ok(bytes) = self.input.unlinked_bytes() {
+            self.set_unlinked(bytes.map(gauge_of));
         }
     }
 
+    /// Whether it had no name any more when it was last measured.
+    pub fn is_unlinked(&self) -> bool {
+        self.unlinked.is_some()
+    }
+
     fn set_lag(&mut self, bytes: u64) {
-        let lag = bytes.min(i64::MAX as u64) as i64;
-        self.lag_bytes.add(lag - self.lag);
+        let lag = gauge_of(bytes);
+        self.metrics.lag_bytes.add(lag - self.lag);
         self.lag = lag;
+    }
+
+    fn set_unlinked(&mut self, bytes: Option<i64>) {
+        let before = std::mem::replace(&mut self.unlinked, bytes);
+        self.metrics.unlinked_files.add(i64::from(bytes.is_some()) - i64::from(before.is_some()));
+        self.metrics.unlinked_bytes.add(bytes.unwrap_or(0) - before.unwrap_or(0));
     }
 
     pub(super) fn generation(&self) -> Option<Generation> {
@@ -195,6 +282,17 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.set_lag(0);
-        self.open_files.dec();
+        self.set_unlinked(None);
+        self.metrics.open_files.dec();
     }
+}
+
+fn gauge_of(bytes: u64) -> i64 {
+    bytes.min(i64::MAX as u64) as i64
+}
+
+/// Whether an error says that an archive is no archive, or not a whole one.
+pub fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
 }

@@ -15,12 +15,14 @@
 //! Only this module hears the program's stop. It stops discovery, lets every task read to its log's current end, and drops
 //! the queue's sender; the stages behind it end when their input does.
 
+mod births;
 pub mod checkpoint;
 mod containers_dir;
 mod docker;
 #[cfg(test)]
 mod fake_daemon;
 mod generations;
+mod gzip;
 mod input;
 mod lines;
 mod log_file;
@@ -37,8 +39,9 @@ use crate::metrics::Metrics;
 use crate::source::Container;
 use checkpoint::Positions;
 use docker::Api;
+use generations::Done;
 use monitor::{Facts, Own, Rules};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +53,11 @@ use tokio::task::{JoinError, JoinSet};
 use watch::Watcher;
 
 pub use survey::{Survey, survey};
+
+/// Containers followed to their end of which is remembered what was read.
+const OVER: usize = 256;
+/// Generations of each of them.
+const OVER_GENERATIONS: usize = 64;
 
 /// What discovery has to tell that has not been taken note of; then discovery waits.
 const EVENTS: usize = 16;
@@ -101,6 +109,7 @@ impl Collector {
                 _ = stop.wait_for(|stop| *stop) => break,
                 Some(event) = events.recv() => reading.note(event),
                 Some(ended) = reading.tasks.join_next() => reading.ended(ended),
+                () = tokio::time::sleep(limits::FOLLOW_RETRY), if !reading.waiting.is_empty() => reading.try_again(),
                 Some(ended) = discovery.join_next() => ended.unwrap_or_else(carry_on_panic),
             }
         }
@@ -118,14 +127,16 @@ struct Reading {
     positions: Positions,
     queue: queue::Sender,
     metrics: Metrics,
-    /// By container id; each has a task in `tasks`, which returns the id.
+    /// By container id; each has a task in `tasks`, which returns the id and what it has read.
     followed: HashMap<String, Followed>,
-    tasks: JoinSet<String>,
+    tasks: JoinSet<(String, Done)>,
     /// Ids of containers of which it was said that nobody can read their log.
     unreadable: HashSet<String>,
-    /// Ids of containers that were followed to their end. An event of the API that comes late must not make a stream of a
-    /// log that has been read from its file.
-    over: HashSet<String>,
+    /// Containers whose log file is there and cannot be opened: looked at again from time to time.
+    waiting: HashMap<String, Facts>,
+    /// Containers that were followed to their end, oldest first. An event of the API that comes late must not make a stream
+    /// of a log that has been read from its file; and the directory may come back, of which nothing is to be read twice.
+    over: VecDeque<(String, Done)>,
 }
 
 #[derive(Debug)]
@@ -165,7 +176,8 @@ impl Reading {
             followed: HashMap::new(),
             tasks: JoinSet::new(),
             unreadable: HashSet::new(),
-            over: HashSet::new(),
+            waiting: HashMap::new(),
+            over: VecDeque::new(),
         }
     }
 
@@ -182,6 +194,7 @@ impl Reading {
             }
             Event::Gone(id) => {
                 self.unreadable.remove(&id);
+                self.waiting.remove(&id);
                 // A tail sees for itself that its directory is gone, a stream has to be told to look.
                 if let Some(followed) = self.followed.get(&id) {
                     followed.removed.store(true, Ordering::Relaxed);
@@ -196,19 +209,24 @@ impl Reading {
         let container = facts.container();
         let streamed = stream::source(container.clone());
         let committed = self.positions.get(&streamed.key()).cloned();
-        let over = self.over.contains(&container.id);
-        let by_file = self.positions.any_of(&container.id);
+        let over = self.over.iter().position(|(id, _)| *id == container.id);
+        let by_file = over.is_some() || self.positions.any_of(&container.id);
         let way = match way(facts, &self.dir, self.api.as_ref(), committed.is_some(), by_file) {
-            Ok(Way::Stream(_)) if over => return,
+            Ok(Way::Stream(_)) if over.is_some() => return,
             Ok(way) => way,
             Err(why) => {
-                if !over && self.unreadable.insert(container.id.clone()) {
+                if driver_is_file(facts) {
+                    self.waiting.insert(container.id.clone(), facts.clone());
+                }
+                if over.is_none() && self.unreadable.insert(container.id.clone()) {
                     tracing::warn!(container = container.name, service = container.service, "not collected: {why}");
                 }
                 return;
             }
         };
         self.unreadable.remove(&container.id);
+        self.waiting.remove(&container.id);
+        let done = over.and_then(|at| self.over.remove(at)).map(|(_, done)| done).unwrap_or_default();
         say_followed(&container, &way);
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let (again, removed) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
@@ -220,8 +238,9 @@ impl Reading {
                 let (positions, watcher) = (self.positions.clone(), self.watcher.clone());
                 let container = container.clone();
                 self.tasks.spawn(async move {
-                    tail::follow(container, dir, log, positions, watcher, queue, metrics, stopped).await;
-                    id
+                    let (_, done) =
+                        tail::follow(container, dir, log, positions, done, watcher, queue, metrics, stopped).await;
+                    (id, done)
                 });
             }
             Way::Stream(api) => {
@@ -231,7 +250,7 @@ impl Reading {
                 let follow = stream::Follow { api, source: streamed, cursor, queue, metrics, again, removed, stop };
                 self.tasks.spawn(async move {
                     follow.run().await;
-                    id
+                    (id, Done::new())
                 });
             }
         }
@@ -239,14 +258,24 @@ impl Reading {
         self.metrics.containers.set(self.followed.len() as i64);
     }
 
+    /// Looks at what could not be opened.
+    fn try_again(&mut self) {
+        for facts in std::mem::take(&mut self.waiting).into_values() {
+            self.follow(&facts);
+        }
+    }
+
     /// A task has returned.
-    fn ended(&mut self, ended: Result<String, JoinError>) {
-        let id = ended.unwrap_or_else(carry_on_panic);
+    fn ended(&mut self, ended: Result<(String, Done), JoinError>) {
+        let (id, mut done) = ended.unwrap_or_else(carry_on_panic);
         if let Some(followed) = self.followed.remove(&id) {
             let container = &followed.container;
             let (id, service) = (short(&id), &container.service);
             tracing::info!(container = container.name, id, service, "no longer followed");
-            self.over.insert(followed.container.id.clone());
+            done.drain(..done.len().saturating_sub(OVER_GENERATIONS));
+            done.shrink_to_fit();
+            self.over.push_back((followed.container.id.clone(), done));
+            self.over.drain(..self.over.len().saturating_sub(OVER));
         }
         self.metrics.containers.set(self.followed.len() as i64);
     }
@@ -266,6 +295,10 @@ impl Reading {
 /// unread in silence.
 fn carry_on_panic<T>(error: JoinError) -> T {
     std::panic::resume_unwind(error.into_panic())
+}
+
+fn driver_is_file(facts: &Facts) -> bool {
+    facts.log_driver == "json-file"
 }
 
 fn say_followed(container: &Container, way: &Way) {
@@ -308,7 +341,7 @@ fn way(
         Some(api) => Err(format!("there is no {api}: mount the host's socket, or name it with DOCKER_HOST")),
         None => Err("DOCKER_HOST is none".into()),
     };
-    if driver != "json-file" {
+    if !driver_is_file(facts) {
         return by_api()
             .map_err(|why| format!("its log driver is {driver}, which only Docker's API can read, and {why}"));
     }
@@ -317,6 +350,7 @@ fn way(
     }
     match openable(&dir.join(&facts.id), &facts.log_file) {
         Ok(log) => Ok(Way::File(log)),
+        Err(error) if input::is_shortage(&error) => Err(format!("its log cannot be opened for now: {error}")),
         Err(error) if by_file_before => Err(format!(
             "its log was read from its file before, and now it cannot be opened ({error}; {})",
             containers_dir::CURE

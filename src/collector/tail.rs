@@ -13,14 +13,15 @@
 //!   The parts of a message split across a rotation are parts of two sources here; the parser puts them together.
 //! - On the order to stop it reads to where the files ended at that moment. An unfinished last line is handed out only where
 //!   nobody will finish it, and a live log gets no end: what is split there is joined by the next process.
-//! - A container is to be followed once per process: positions are those from before it started.
+//! - Positions are those from before the process started. A container that is followed again in one process, since its
+//!   directory had been away, goes on behind what was [`Done`] before.
 //!
 //! It does not parse, and knows no network.
 
 use super::checkpoint::Positions;
-use super::generations::Generations;
+use super::generations::{Done, Generations};
 use super::lines::Piece;
-use super::log_file::Step;
+use super::log_file::{Loss, Step};
 use super::watch::Watcher;
 use crate::buffer::queue::Sender;
 use crate::buffer::{Chunk, Gap, Item, Offsets};
@@ -47,21 +48,24 @@ pub enum Ended {
 }
 
 /// Follows the log at `log_path` (usually `dir/<id>-json.log`) of the container whose directory is `dir`, until `stop`
-/// turns true (or its sender is gone), or the directory is removed. Lines that `positions` holds are not handed out again.
+/// turns true (or its sender is gone), or the directory is removed. Lines that `positions` holds are not handed out again, nor
+/// those of what is `done`; what is done at the end is returned.
 #[expect(clippy::too_many_arguments, reason = "everything a tail needs, each of its own kind")]
 pub async fn follow(
     container: Arc<Container>,
     dir: PathBuf,
     log_path: PathBuf,
     positions: Positions,
+    done: Done,
     watcher: Watcher,
     queue: Sender,
     metrics: Metrics,
     stop: watch::Receiver<bool>,
-) -> Ended {
-    let generations = Generations::new(container, dir, log_path, positions, watcher, metrics.clone());
+) -> (Ended, Done) {
+    let generations = Generations::new(container, dir, log_path, positions, done, watcher, metrics.clone());
     let mut tail = Tail { generations, queue, metrics, stop };
-    tail.run().await
+    let ended = tail.run().await;
+    (ended, tail.generations.into_done())
 }
 
 #[derive(Debug)]
@@ -76,18 +80,26 @@ impl Tail {
     async fn run(&mut self) -> Ended {
         loop {
             self.read_to_end().await;
-            if self.generations.is_frozen() {
-                return Ended::Stopped;
-            }
-            if self.generations.is_over() {
-                self.send(Item::Over(self.generations.container().clone())).await;
-                return Ended::Removed;
+            if self.generations.is_frozen() || self.generations.is_over() {
+                return self.over().await;
             }
             tokio::select! {
                 () = self.generations.changed() => {}
                 _ = self.stop.wait_for(|stop| *stop) => self.generations.freeze(),
             }
         }
+    }
+
+    /// Nothing more comes. A gap that no line has come behind is reported all the same.
+    async fn over(&mut self) -> Ended {
+        if let Some((source, loss)) = self.generations.take_last_loss() {
+            self.send_gap(source, loss).await;
+        }
+        if self.generations.is_frozen() {
+            return Ended::Stopped;
+        }
+        self.send(Item::Over(self.generations.container().clone())).await;
+        Ended::Removed
     }
 
     /// Hands out everything there is now.
@@ -154,19 +166,9 @@ impl Tail {
 
     /// The oldest generation cannot be read: says whether there may be more to read now.
     async fn failed(&mut self, error: &io::Error) -> bool {
-        let frozen = self.generations.is_frozen();
-        let Some(log) = self.generations.front() else { return false };
-        if log.is_archive() {
-            tracing::error!(%error, "an archived log file is damaged");
-            log.give_up();
-            if let Some(source) = log.source().cloned() {
-                self.send_gap(source, "an archived log file is damaged; the lines behind the damage are lost").await;
-            }
-        } else if frozen {
-            log.give_up();
-        } else {
-            self.generations.trouble("the log cannot be read", error);
-            return false;
+        let Some(failure) = self.generations.front_failed(error) else { return false };
+        if let Some((source, loss)) = failure {
+            self.send_gap(source, loss).await;
         }
         true
     }
@@ -182,8 +184,8 @@ impl Tail {
             return;
         }
         log.begin();
-        if let Some(reason) = log.take_gap() {
-            self.send_gap(source.clone(), reason).await;
+        if let Some(loss) = log.take_gap() {
+            self.send_gap(source.clone(), loss).await;
         }
         while let Some(Piece { start, data, lines }) = piece.take_fresh(&delivered) {
             let bytes = data.len() as u64;
@@ -194,19 +196,13 @@ impl Tail {
         }
     }
 
-    async fn send_gap(&mut self, source: Arc<Source>, reason: &str) {
-        tracing::warn!(container = %source.container.name, "{reason}");
-        let gap = Gap {
-            container: source.container.clone(),
-            source,
-            reason: reason.into(),
-            from: None,
-            to: None,
-            bytes: None,
-        };
-        self.metrics.gap_bytes.inc_by(gap.bytes.unwrap_or(0));
-        self.send(Item::Gap(gap)).await;
+    async fn send_gap(&mut self, source: Arc<Source>, loss: Loss) {
+        let Loss { reason, bytes, to } = loss;
+        tracing::warn!(container = %source.container.name, bytes, "{reason}");
+        self.metrics.gap_bytes.inc_by(bytes.unwrap_or(0));
         self.metrics.gaps.inc();
+        let container = source.container.clone();
+        self.send(Item::Gap(Gap { container, source, reason: reason.into_owned(), from: None, to, bytes })).await;
     }
 
     /// Waits for room in the queue, and meanwhile opens what appears in the directory, which might not be there later, and
@@ -220,7 +216,7 @@ impl Tail {
             tokio::select! {
                 () = &mut sent => return,
                 () = generations.files_changed() => generations.reconcile(),
-                () = sleep(MEASURE_INTERVAL) => generations.measure_lag(),
+                () = sleep(MEASURE_INTERVAL) => generations.measure(),
             }
         }
     }

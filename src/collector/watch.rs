@@ -2,7 +2,8 @@
 //! (`fs.inotify.max_user_instances`, usually 128 for everything that runs on it).
 //!
 //! - A [`Watch`] says *that* something happened, hardly *what*: events are merged, can overflow and arrive late. Who is woken
-//!   looks at the file system and believes only that.
+//!   looks at the file system and believes only that. One thing the file system cannot say is counted here: how often one
+//!   name in a directory was given to a file ([`Watcher::watch_births`]).
 //! - Nothing runs while nothing happens.
 //! - Each wake-up costs about as much as reading a hundred lines. So when they come fast ([`Pace`]), the descriptor is left
 //!   alone for a millisecond at a time; what happens meanwhile is one wake-up. It is also taken out of epoll for that time:
@@ -13,12 +14,12 @@
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 use rustix::io::Errno;
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
@@ -60,9 +61,10 @@ impl Watcher {
             _ => explain(&error, "inotify cannot be used"),
         })?;
         let watches = inotify.watches();
+        let queue = inotify.as_fd().try_clone_to_owned()?;
         let shared = Arc::new_cyclic(|weak: &Weak<Shared>| {
             let task = tokio::spawn(read(inotify, weak.clone()));
-            Shared { state: Mutex::new(State { watches, slots: HashMap::new() }), task: task.abort_handle() }
+            Shared { state: Mutex::new(State { watches, slots: HashMap::new() }), queue, task: task.abort_handle() }
         });
         Ok(Self { shared: Some(shared) })
     }
@@ -78,10 +80,23 @@ impl Watcher {
     /// # Errors
     /// When there is no such file, or the limit of watches is reached; the text names the setting to raise.
     pub fn watch(&self, path: &Path, mask: WatchMask) -> io::Result<Watch> {
+        self.add(path, mask, Slot::default())
+    }
+
+    /// As [`watch`](Self::watch) on a directory; [`Watch::births`] then counts how often `name` in it was given to a file, by
+    /// creation or by renaming, as far as `mask` lets those events through.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    pub fn watch_births(&self, path: &Path, mask: WatchMask, name: OsString) -> io::Result<Watch> {
+        self.add(path, mask, Slot { counted: Some(name), ..Slot::default() })
+    }
+
+    fn add(&self, path: &Path, mask: WatchMask, slot: Slot) -> io::Result<Watch> {
         let Some(shared) = &self.shared else {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "inotify cannot be used on this host"));
         };
-        let slot = Arc::new(Slot::default());
+        let slot = Arc::new(slot);
         let mut state = shared.state();
         let wd = state.watches.add(path, mask | WatchMask::MASK_ADD).map_err(|error| match Errno::from_io_error(&error) {
             Some(Errno::NOSPC) => explain(
@@ -136,6 +151,26 @@ impl Watch {
     pub fn take_names(&mut self) -> Vec<OsString> {
         std::mem::take(&mut *self.slot.names())
     }
+
+    /// The counts of a watch made by [`Watcher::watch_births`].
+    pub fn births(&self) -> Births {
+        Births { count: self.slot.births.load(Ordering::Acquire), losses: self.slot.losses.load(Ordering::Acquire) }
+    }
+
+    /// Whether the kernel holds no event that has not been read: then everything that has happened is counted, provided
+    /// that the runtime has one thread.
+    pub fn is_quiet(&self) -> bool {
+        rustix::io::ioctl_fionread(&self.shared.queue).is_ok_and(|bytes| bytes == 0)
+    }
+}
+
+/// What a [`Watch`] has counted since it began. Events from before may be among them when the directory was watched already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Births {
+    /// How often the name was given to a file.
+    pub count: u64,
+    /// How often the kernel lost events: then the count is too low by an unknown number.
+    pub losses: u64,
 }
 
 impl Drop for Watch {
@@ -163,9 +198,23 @@ struct Slot {
     /// The kernel has ended the watch.
     ended: AtomicBool,
     names: Mutex<Vec<OsString>>,
+    /// The name that is counted.
+    counted: Option<OsString>,
+    births: AtomicU64,
+    losses: AtomicU64,
 }
 
 impl Slot {
+    fn note(&self, name: &OsStr, mask: EventMask) {
+        if mask.intersects(EventMask::CREATE | EventMask::MOVED_TO) && self.counted.as_deref() == Some(name) {
+            self.births.fetch_add(1, Ordering::AcqRel);
+        }
+        let mut names = self.names();
+        if names.len() < MAX_NAMES {
+            names.push(name.to_owned());
+        }
+    }
+
     fn names(&self) -> MutexGuard<'_, Vec<OsString>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -179,6 +228,8 @@ impl Slot {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// The same inotify instance as the reading task's, only ever asked how much is waiting in it.
+    queue: OwnedFd,
     task: AbortHandle,
 }
 
@@ -264,15 +315,15 @@ fn drain(inotify: &mut Inotify, shared: &Weak<Shared>, buffer: &mut [u8]) -> boo
         let mut state = shared.state();
         for event in events {
             if event.mask.contains(EventMask::Q_OVERFLOW) {
-                state.slots.values().flatten().for_each(|slot| slot.wake());
+                for slot in state.slots.values().flatten() {
+                    slot.losses.fetch_add(1, Ordering::AcqRel);
+                    slot.wake();
+                }
                 continue;
             }
             for slot in state.slots.get(&event.wd).into_iter().flatten() {
                 if let Some(name) = event.name {
-                    let mut names = slot.names();
-                    if names.len() < MAX_NAMES {
-                        names.push(name.to_owned());
-                    }
+                    slot.note(name, event.mask);
                 }
                 slot.wake();
             }
@@ -392,6 +443,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn counts_how_often_a_name_was_given_to_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, other) = (dir.path().join("log"), dir.path().join("other"));
+        let watcher = Watcher::start().unwrap();
+        let mask = WatchMask::CREATE | WatchMask::MOVE | WatchMask::DELETE;
+        let mut watch = watcher.watch_births(dir.path(), mask, "log".into()).unwrap();
+        assert!(watch.is_quiet());
+        for _ in 0..MAX_NAMES {
+            fs::write(&log, "").unwrap();
+            fs::rename(&log, &other).unwrap();
+        }
+        fs::rename(&other, &log).unwrap();
+        assert!(!watch.is_quiet());
+        while !watch.is_quiet() {
+            must_change(&mut watch).await;
+        }
+        assert_eq!(watch.births(), Births { count: MAX_NAMES as u64 + 1, losses: 0 });
+    }
+
+    #[tokio::test]
     async fn two_watches_on_one_path_live_apart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
@@ -451,6 +522,7 @@ mod tests {
             b.write_all(b"x").unwrap();
         }
         must_change(&mut untouched).await;
+        assert_eq!(untouched.births(), Births { count: 0, losses: 1 });
     }
 
     #[tokio::test]

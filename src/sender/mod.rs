@@ -41,12 +41,15 @@ use http::{Connection, Target};
 use prometheus::IntGauge;
 use retry::Backoff;
 use spool::{AppendError, FrameId, Store};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Pause before the store is asked again after it could not take or give a batch.
 const APPEND_PAUSE: Duration = Duration::from_secs(1);
+
+/// Containers of which is remembered that the store knows them; it can be told again.
+const BEGUN: usize = 1024;
 
 /// Everything between parsed records and the receiver's acknowledgement.
 pub struct Sender {
@@ -95,6 +98,8 @@ pub struct Sender {
     launched_at: Instant,
     /// Body buffer for the next records.
     spare: Option<Vec<u8>>,
+    /// Containers that the store knows of.
+    begun: HashSet<String>,
 }
 
 /// A closed batch in memory.
@@ -163,6 +168,7 @@ impl Sender {
             closing: false,
             launched_at: Instant::now(),
             spare: None,
+            begun: HashSet::new(),
         }
     }
 
@@ -193,11 +199,25 @@ impl Sender {
             }
             self.close(at);
         }
+        self.begin(source);
         let mut records = Records::new(source.clone());
         records.body = self.spare.take().unwrap_or_default();
         self.open.push_back(records);
         let last = self.open.len() - 1;
         &mut self.open[last]
+    }
+
+    /// Lets the store know which containers have begun.
+    fn begin(&mut self, source: &Source) {
+        let Some(store) = &self.store else { return };
+        if self.begun.contains(&source.container.id) {
+            return;
+        }
+        if self.begun.len() >= BEGUN {
+            self.begun.clear();
+        }
+        self.begun.insert(source.container.id.clone());
+        store.begin(source.key());
     }
 
     /// Nothing more will be parsed: what is open goes at once, to the spool where it cannot be sent.

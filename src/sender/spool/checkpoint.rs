@@ -92,6 +92,11 @@ impl Checkpoints {
         self.due.get_or_insert_with(|| Instant::now() + CHECKPOINT_INTERVAL);
     }
 
+    /// The state has changed and is to be saved at once.
+    pub(super) fn hurry(&mut self) {
+        self.due = Some(Instant::now());
+    }
+
     /// When the next checkpoint is to be made; `None` when everything is on disk.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due.or_else(|| self.cursor_behind.then_some(self.cursor_due))

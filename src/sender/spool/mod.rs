@@ -236,6 +236,7 @@ impl Store {
         let state = &mut checkpoints.state;
         let journal =
             journal::Journal::open(spool, quarantine(), segment_bytes, metrics.clone(), state, &mut recovered)?;
+        let spooled = recovered.positions.keys().map(|key| key.container.clone()).collect();
         for (key, entry) in &state.positions {
             recovered.positions.entry(key.clone()).or_default().union(&entry.ranges);
         }
@@ -254,6 +255,7 @@ impl Store {
             max_bytes,
             segment_bytes,
             spooling,
+            spooled,
             lock,
             gone: false,
         };
@@ -294,6 +296,13 @@ impl Store {
                 inbox.commits.entry(key).or_default().union(&ranges);
             }
         });
+    }
+
+    /// Lines of this source come. If nothing is known of its container, that is on disk as soon as can be: who starts after a
+    /// crash before the first acknowledgement must know that the container was being read, to notice what is gone.
+    pub fn begin(&self, key: SourceKey) {
+        self.shared.inbox().begun.push(key);
+        self.shared.wake.notify_all();
     }
 
     /// Keeps a refused record. Durable when it returns.

@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::position::Ranges;
 use crate::sender::batch::Batch;
 use crate::source::SourceKey;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -38,6 +38,8 @@ pub(super) struct Inbox {
     pub(super) asks: VecDeque<Ask>,
     pub(super) commits: HashMap<SourceKey, Ranges>,
     pub(super) retired: BTreeMap<FrameId, u32>,
+    /// Sources whose lines come.
+    pub(super) begun: Vec<SourceKey>,
     /// The thread sleeps without a timeout.
     pub(super) idle: bool,
     pub(super) end: End,
@@ -68,6 +70,8 @@ pub(super) struct Worker {
     pub(super) max_bytes: u64,
     pub(super) segment_bytes: u64,
     pub(super) spooling: bool,
+    /// Containers of which the spool held batches at the start.
+    pub(super) spooled: HashSet<String>,
     /// Held for life.
     pub(super) lock: File,
     /// It has been said that the directory is gone and cannot be made anew.
@@ -133,6 +137,9 @@ impl Worker {
             if !inbox.commits.is_empty() || !inbox.retired.is_empty() {
                 self.checkpoints.touch();
             }
+            for key in std::mem::take(&mut inbox.begun) {
+                self.begin(key);
+            }
             let (due, now) = (self.checkpoints.due(), Instant::now());
             let busy = !inbox.asks.is_empty() || self.dead.is_moving();
             if busy || inbox.end != End::No || due.is_some_and(|due| now >= due) {
@@ -149,6 +156,18 @@ impl Worker {
                 }
             };
             inbox.idle = false;
+        }
+    }
+
+    /// The first source of a container is a position, though an empty one. A later one is not: that its beginning is known
+    /// would say that nothing is missing before it.
+    fn begin(&mut self, key: SourceKey) {
+        let state = &mut self.checkpoints.state;
+        let known = self.spooled.contains(&key.container)
+            || state.positions.keys().any(|known| known.container == key.container);
+        if !known {
+            state.add(&key, &Ranges::default(), disk::now_ms());
+            self.checkpoints.hurry();
         }
     }
 

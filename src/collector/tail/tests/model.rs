@@ -15,6 +15,8 @@ enum Action {
     Rename,
     /// As Docker with `max-file=1`.
     Unlink,
+    /// So many times in a row, with a line each, before the tailer gets to look: all but the last are lost.
+    Recreate(usize),
     Truncate,
     /// The background compression of `.1`.
     Compress,
@@ -32,6 +34,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         2 => Just(Action::AppendPart),
         4 => Just(Action::Rename),
         2 => Just(Action::Unlink),
+        1 => (2..5usize).prop_map(Action::Recreate),
         1 => Just(Action::Truncate),
         2 => Just(Action::Compress),
         3 => Just(Action::CatchUp),
@@ -55,6 +58,8 @@ struct World {
     gone: Vec<usize>,
     /// There always was a file that the tailer knew, so that no gap must be reported.
     continuous: bool,
+    /// A gap must have been reported by this process.
+    gap_due: bool,
     /// Generations that have been renamed since the tailer was known to have them open.
     unseen: usize,
     rig: Option<Rig>,
@@ -75,6 +80,7 @@ impl World {
             chain: Vec::new(),
             gone: Vec::new(),
             continuous: true,
+            gap_due: false,
             unseen: 0,
             rig,
         }
@@ -136,7 +142,12 @@ impl World {
     }
 
     async fn play(&mut self, action: Action) {
-        self.continuous &= !matches!(action, Action::Unlink | Action::Truncate);
+        // Where rotations leave files behind, an unlinked log looks like a chain that has lost its beginning.
+        self.continuous &= match action {
+            Action::Unlink => self.chain.is_empty(),
+            Action::Recreate(_) | Action::Truncate => false,
+            _ => true,
+        };
         match action {
             Action::Append(lines) => self.append_lines(lines),
             Action::AppendPart => {
@@ -158,6 +169,22 @@ impl World {
                 if self.catch_up_whole().await {
                     unlink(&self.log);
                     self.texts.push(Vec::new());
+                }
+            }
+            Action::Recreate(times) => {
+                if self.catch_up_whole().await {
+                    for i in 0..times {
+                        unlink(&self.log);
+                        self.texts.push(Vec::new());
+                        self.append_lines(1);
+                        if i + 1 < times {
+                            self.gone.push(self.texts.len() - 1);
+                        }
+                    }
+                    self.catch_up().await;
+                    // So that the events are read, too: a stop before that cannot know of them.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    self.gap_due = true;
                 }
             }
             Action::Truncate => {
@@ -242,18 +269,21 @@ impl World {
         };
         let any = self.chain.iter().any(known) || known(&(self.texts.len() - 1));
         self.continuous &= any || self.delivered.is_empty();
+        self.gap_due = false;
         let positions = Positions::new(self.delivered.clone());
         self.rig = Some(Rig::start(self.dir.path(), positions));
     }
 
     fn check(&self, got: &[Got], expected: &[Got]) {
         check(&without_gaps(got), expected);
+        let gaps = got.len() - expected.len();
+        assert!(gaps > 0 || !self.gap_due, "files came and went unseen, and no gap is reported");
         assert!(!self.continuous || got.len() == expected.len(), "a gap is reported, and nothing can be missing");
     }
 }
 
 fn without_gaps(got: &[Got]) -> Vec<Got> {
-    got.iter().filter(|got| !matches!(got, Got::Gap(_))).cloned().collect()
+    got.iter().filter(|got| !matches!(got, Got::Gap(..))).cloned().collect()
 }
 
 proptest! {

@@ -1,0 +1,160 @@
+//! What [`Generations`] does when lines are gone or a file cannot be read: to give up no more than it must, and to have what is
+//! missing reported before the lines that follow it.
+
+use super::super::births::Unseen;
+use super::super::input::{Input, generation};
+use super::super::lines::Lines;
+use super::super::log_file::Loss;
+use super::super::watch;
+use super::{Found, Generations, MAX_SIBLING};
+use crate::position::Ranges;
+use crate::source::Source;
+use std::io;
+use std::sync::Arc;
+
+impl Generations {
+    /// The oldest open generation cannot be read. `None`: it is tried again later. Otherwise it is given up, with what is to
+    /// be reported at once, if anything.
+    pub fn front_failed(&mut self, error: &io::Error) -> Option<Option<(Arc<Source>, Loss)>> {
+        let frozen = self.frozen;
+        let log = self.open.front_mut()?;
+        if !log.has_failed(error) {
+            if frozen {
+                // No gap: the next process reads it.
+                log.give_up();
+                return Some(None);
+            }
+            self.trouble("the log cannot be read", error);
+            return None;
+        }
+        tracing::error!(container = %self.container.name, %error, "a rotated log file cannot be read");
+        let reason = match log.input {
+            Input::Gzip(_) => "an archived log file is damaged; the lines behind the damage are lost",
+            _ => "a rotated log file cannot be read; its lines are lost",
+        };
+        let loss = log.loss(reason, error);
+        let (id, begun) = (log.id, log.begun_source().is_some());
+        log.give_up();
+        match log.source().cloned() {
+            // All that is missing had been delivered before it was damaged, or reported.
+            Some(_) if log.superseded && !begun => Some(None),
+            Some(source) => Some(Some((source, loss))),
+            None => {
+                self.unreadable.extend(id);
+                self.unreadable.truncate(MAX_SIBLING as usize);
+                self.lose_before(1, loss);
+                Some(None)
+            }
+        }
+    }
+
+    /// A gap behind which nothing has come, where nothing more can come.
+    pub fn take_last_loss(&mut self) -> Option<(Arc<Source>, Loss)> {
+        let lost = self.lost.take().filter(|_| self.removed);
+        let loss = match (self.orphan.take(), lost) {
+            (orphan, Some(lost)) => Loss::join(orphan, lost),
+            (orphan, None) => orphan?,
+        };
+        let (generation, _) = *self.done.back()?;
+        Some((Arc::new(Source { container: self.container.clone(), generation }), loss))
+    }
+
+    /// Has a loss reported before the lines of the open generation `i`, or of the next one opened.
+    pub(super) fn lose_before(&mut self, i: usize, loss: Loss) {
+        match self.open.get_mut(i) {
+            Some(log) => {
+                log.gap = Some(match log.gap.take() {
+                    Some(newer) => Loss::join(Some(loss), newer),
+                    None => loss,
+                });
+            }
+            None => self.orphan = Some(Loss::join(self.orphan.take(), loss)),
+        }
+    }
+
+    /// Gives up the newest of the generations that nobody can open again; false when there is none but the oldest.
+    pub(super) fn make_room(&mut self) -> bool {
+        self.measure();
+        let Some(i) = (1..self.open.len()).rev().find(|i| self.open[*i].is_unlinked()) else { return false };
+        let Some(mut log) = self.open.remove(i) else { return false };
+        let reason = "more rotated files were waiting to be read than are kept open; their lines are lost";
+        let loss = Loss { bytes: log.unread(), ..Loss::new(reason) };
+        self.lose_before(i, Loss::join(log.take_gap(), loss));
+        true
+    }
+
+    /// The file that is being written to has become shorter than what was read of it. What follows in it is a new
+    /// generation; the old one is read on in a copy, if somebody made one, and is over.
+    pub fn truncated(&mut self) {
+        let frozen = self.frozen;
+        let Some(log) = self.open.back_mut() else { return };
+        let head = log.input.head().unwrap_or_default();
+        if generation(&head, false) == log.generation() && !frozen {
+            // Cut in the middle: offsets repeat, which the identity of a line cannot express.
+            let size = log.input.size().ok().flatten().unwrap_or(0);
+            tracing::warn!(container = %self.container.name, size, "the log was cut; going on from its new end");
+            log.lose(Loss { bytes: log.unread(), ..Loss::new("the log was cut in the middle; lines may be missing") });
+            log.lines = Lines::new(size);
+            log.delivered = Ranges::default();
+            return;
+        }
+        let bytes = log.unread();
+        log.give_up();
+        if !frozen {
+            log.id = None;
+            self.lost = Some(Loss { bytes, ..Loss::new("the log was truncated; lines may be missing") });
+            self.scan();
+        }
+    }
+
+    /// After a look that began when `events` was taken and has shown `fresh` new files.
+    pub(super) fn account(&mut self, events: Option<(watch::Births, bool)>, fresh: u64) {
+        let Some((events, quiet)) = events else { return };
+        let loss = match self.births.looked(events, quiet, fresh) {
+            Unseen::None => return,
+            Unseen::Files(files) => {
+                let times = files + 1;
+                Loss::new(format!("the log was re-created {times} times between two looks; lines may be missing"))
+            }
+            Unseen::Unknown => {
+                Loss::new("the log was re-created, perhaps several times, while events were lost; lines may be missing")
+            }
+        };
+        // Where files are left behind, their order tells.
+        if let Some(live) = self.open.back_mut().filter(|_| !self.chain) {
+            live.lose(loss);
+        }
+    }
+
+    /// A rotated file, of which not even the beginning can be read. It is met again at every rotation, and reported once.
+    pub(super) fn unreadable(&mut self, found: &Found, error: &io::Error) {
+        self.complain("a rotated log file is damaged", error);
+        self.unreadable.push_front(found.id);
+        self.unreadable.truncate(MAX_SIBLING as usize);
+        let mut loss = Loss::new("a rotated log file is damaged; its lines are missing unless they were read before");
+        if let Input::Gzip(gzip) = &found.input {
+            (loss.bytes, loss.to) = (gzip.lost_behind(0, error), gzip.last_time());
+        }
+        self.lost = Some(Loss::join(self.lost.take(), loss));
+    }
+
+    /// Whether the generation that is known to be the last one has left no trace among `found`, although others have.
+    pub(super) fn look_for_gap(&mut self, found: &[Found]) {
+        if !self.scanned {
+            let read_before = self.positions.any_of(&self.container.id) || !self.done.is_empty();
+            if read_before && !found.iter().filter_map(|found| found.generation).any(|known| self.knows(known)) {
+                self.lost = Some(Loss::new("the log was rotated away while nobody read it; lines may be missing"));
+            }
+            return;
+        }
+        let is_last = |found: &Found| match (self.open.back(), self.done.back()) {
+            (Some(log), _) => found.is(log),
+            (None, Some((done, _))) => found.generation == Some(*done),
+            (None, None) => true,
+        };
+        if found.iter().any(|found| found.number > 0) && !found.iter().any(is_last) {
+            let loss = Loss::new("the log was rotated faster than it was read; lines may be missing");
+            self.lost = Some(Loss::join(self.lost.take(), loss));
+        }
+    }
+}
