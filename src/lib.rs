@@ -19,3 +19,5 @@ pub mod sender;
 pub mod source;
 pub mod spool_cli;
 pub mod tap;
+#[cfg(test)]
+mod trial;

@@ -7,6 +7,7 @@ mod cli;
 mod dead;
 mod discovery;
 mod docker;
+mod duplicates;
 mod fields;
 mod flow;
 mod gaps;

@@ -2,11 +2,10 @@
 //!
 //! A slot is preallocated and overwritten, so that a checkpoint needs no new space on a full disk.
 
-use super::disk;
 use super::state::State;
+use super::{disk, fault};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 const MAGIC: [u8; 4] = [0xF5, b'R', b'S', b'C'];
@@ -40,11 +39,11 @@ impl Cursors {
     /// Opens the slots, creating what is missing, and goes on behind what was loaded.
     pub(super) fn open(dir: &Path, loaded: &Loaded) -> io::Result<Self> {
         let open = |name| -> io::Result<File> {
-            let file = disk::private().create(true).truncate(false).open(dir.join(name))?;
+            let file = fault::open(disk::private().create(true).truncate(false), &dir.join(name))?;
             let len = file.metadata()?.len();
             if len < PREALLOCATED {
-                file.write_all_at(&vec![0; (PREALLOCATED - len) as usize], len)?;
-                file.sync_all()?;
+                fault::write_all_at(&file, &vec![0; (PREALLOCATED - len) as usize], len)?;
+                fault::sync_all(&file)?;
             }
             Ok(file)
         };
@@ -67,8 +66,8 @@ impl Cursors {
         let crc = crc(out);
         out[20..24].copy_from_slice(&crc.to_le_bytes());
         let file = &self.files[(sequence % 2) as usize];
-        file.write_all_at(out, 0)?;
-        file.sync_data()?;
+        fault::write_all_at(file, out, 0)?;
+        fault::sync_data(file)?;
         self.sequence = sequence;
         let written = out.len();
         super::frame::trim(out);

@@ -5,7 +5,7 @@
 //! left. Marking needs no space, so that a full disk cannot come between. What a crash leaves is a draining file.
 
 use super::letters::{Letter, Line, Lines, MOVED, Seen};
-use super::{AppendError, DeadLetter, disk};
+use super::{AppendError, DeadLetter, disk, fault};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -106,8 +106,8 @@ impl DeadLetters {
                 self.file.insert(file)
             }
         };
-        if let Err(error) = file.write_all_at(&bytes, self.len).and_then(|()| file.sync_data()) {
-            let cut = file.set_len(self.len);
+        if let Err(error) = fault::write_all_at(file, &bytes, self.len).and_then(|()| fault::sync_data(file)) {
+            let cut = fault::set_len(file, self.len);
             if cut.is_err() {
                 self.file = None;
             }
@@ -122,16 +122,16 @@ impl DeadLetters {
         let path = self.dir.join(FILE);
         let parent = self.dir.join("dead");
         disk::create_dir(&parent)?;
-        let file = disk::private().create(true).truncate(false).open(path)?;
-        disk::sync_dir(&parent)?;
-        disk::sync_dir(&self.dir)?;
+        let file = fault::open(disk::private().create(true).truncate(false), &path)?;
+        fault::sync_dir(&parent)?;
+        fault::sync_dir(&self.dir)?;
         self.len = file.metadata()?.len();
         let mut last = [b'\n'];
         if self.len > 0 {
             file.read_exact_at(&mut last, self.len - 1)?;
         }
         if last != [b'\n'] {
-            file.write_all_at(b"\n", self.len)?;
+            fault::write_all_at(&file, b"\n", self.len)?;
             self.len += 1;
         }
         Ok(file)
@@ -169,13 +169,13 @@ impl DeadLetters {
     fn enter(&mut self, leftover: bool) -> io::Result<Option<&mut Moving>> {
         let draining = self.dir.join(DRAINING);
         if !leftover {
-            match fs::rename(self.dir.join(FILE), &draining) {
+            match fault::rename(&self.dir.join(FILE), &draining) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 other => other?,
             }
             self.file = None;
             (self.draining_len, self.len) = (self.len, 0);
-            disk::sync_dir(&self.dir.join("dead"))?;
+            fault::sync_dir(&self.dir.join("dead"))?;
         }
         let lines = Lines::new(disk::private().open(draining)?);
         Ok(Some(self.moving.insert(Moving { lines, moved: Moved::default(), damaged: 0, leftover, follow: false })))
@@ -211,9 +211,9 @@ impl DeadLetters {
         for (at, lines) in moved {
             moving.moved.letters += 1;
             moving.moved.lines += u64::from(*lines);
-            moving.lines.file().write_all_at(&[MOVED], *at)?;
+            fault::write_all_at(moving.lines.file(), &[MOVED], *at)?;
         }
-        moving.lines.file().sync_data()
+        fault::sync_data(moving.lines.file())
     }
 
     /// Ends the file whose letters have all been taken. `true` when the other file has taken its place.
@@ -227,8 +227,8 @@ impl DeadLetters {
             self.quarantine.take(&draining, "dead-letters.ndjson")?;
             tracing::error!(lines = moving.damaged, "dead letters are torn or damaged; their file is in quarantine/");
         } else {
-            fs::remove_file(draining)?;
-            disk::sync_dir(&self.dir.join("dead"))?;
+            fault::remove_file(&draining)?;
+            fault::sync_dir(&self.dir.join("dead"))?;
         }
         self.draining_len = 0;
         moving.moved.damaged += std::mem::take(&mut moving.damaged);

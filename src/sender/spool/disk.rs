@@ -2,9 +2,10 @@
 //!
 //! Everything is created 0700/0600: the files hold logs.
 
+use super::fault;
 use super::segment::read_lenient;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,11 +28,6 @@ pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     options
-}
-
-/// Makes creations, renames and deletions in a directory durable.
-pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// Takes the lock of a state directory for as long as the file is open; `None` when another process has it.
@@ -88,18 +84,18 @@ impl Quarantine {
         }
         create_dir(&self.0)?;
         let partial = target.with_extension("partial");
-        let mut out = private().create(true).truncate(true).open(&partial)?;
+        let out = fault::open(private().create(true).truncate(true), &partial)?;
         let mut buffer = vec![0; 64 << 10];
         let mut at = from;
         while at < to {
             let part = (to - at).min(buffer.len() as u64) as usize;
             read_lenient(file, &mut buffer[..part], at);
-            out.write_all(&buffer[..part])?;
+            fault::write_all_at(&out, &buffer[..part], at - from)?;
             at += part as u64;
         }
-        out.sync_all()?;
-        fs::rename(&partial, &target)?;
-        sync_dir(&self.0)?;
+        fault::sync_all(&out)?;
+        fault::rename(&partial, &target)?;
+        fault::sync_dir(&self.0)?;
         self.prune();
         Ok(true)
     }
@@ -109,9 +105,9 @@ impl Quarantine {
         create_dir(&self.0)?;
         let now = now_ms();
         let free = (0..100).map(|i| self.0.join(format!("{name}-{}", now + i))).find(|target| !target.exists());
-        fs::rename(path, free.ok_or(io::ErrorKind::AlreadyExists)?)?;
+        fault::rename(path, &free.ok_or(io::ErrorKind::AlreadyExists)?)?;
         self.prune();
-        sync_dir(&self.0)
+        fault::sync_dir(&self.0)
     }
 
     fn prune(&self) {
@@ -130,7 +126,7 @@ impl Quarantine {
             if total <= QUARANTINE_BYTES {
                 return;
             }
-            let gone = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            let gone = if path.is_dir() { fs::remove_dir_all(path) } else { fault::remove_file(path) };
             if gone.is_ok() {
                 total -= bytes;
                 tracing::warn!(path = %path.display(), bytes, "the quarantine is full; its oldest content is deleted");

@@ -5,10 +5,11 @@
 //! write-back; it never sees a full disk, which is the caller's care; and every error or panic of it comes out as
 //! [`Broken`], upon which the caller sets the directory aside and builds a new one from what it has in memory.
 
+use super::fault;
 use super::state::{State, decode_key, encode_entry, encode_key, put_ranges, take_entry, take_ranges};
-use std::fs::{self, File};
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const CACHE_BYTES: u64 = 1 << 20;
@@ -25,6 +26,7 @@ pub(super) struct Index {
     db: sled::Db,
     positions: sled::Tree,
     file: File,
+    dir: PathBuf,
 }
 
 impl Index {
@@ -32,9 +34,10 @@ impl Index {
     pub(super) fn open(dir: &Path) -> Result<Self, Broken> {
         for name in super::disk::names(dir) {
             if name.starts_with("snap.") && name.ends_with(".generating") {
-                fs::remove_file(dir.join(name)).map_err(|error| Broken(error.to_string()))?;
+                fault::remove_file(&dir.join(name)).map_err(|error| Broken(error.to_string()))?;
             }
         }
+        fault::index_changes(dir).map_err(|error| Broken(error.to_string()))?;
         let file_of = || File::open(dir.join("db")).map_err(sled::Error::from);
         guarded(|| {
             let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
@@ -43,7 +46,7 @@ impl Index {
                 return Err(sled::Error::Unsupported("an index of another version".into()));
             }
             db.insert(VERSION, &[1])?;
-            Ok(Self { positions: db.open_tree("positions")?, file: file_of()?, db })
+            Ok(Self { positions: db.open_tree("positions")?, file: file_of()?, db, dir: dir.into() })
         })
     }
 
@@ -88,9 +91,11 @@ impl Index {
             // After the positions: a frame must not be known as done before what it covers is known as delivered.
             value.clear();
             put_ranges(&mut value, &state.retired);
+            fault::index_changes(&self.dir)?;
             self.db.insert(RETIRED, &value[..])?;
+            fault::index_changes(&self.dir)?;
             self.db.flush()?;
-            Ok(self.file.sync_data()?)
+            Ok(fault::sync_data(&self.file)?)
         })
     }
 

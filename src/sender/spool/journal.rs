@@ -11,15 +11,14 @@ use super::disk::{self, Quarantine};
 use super::frame::{Codec, Head, trim};
 use super::segment::{self, Found};
 use super::state::State;
-use super::{AppendError, FrameId, Recovered};
+use super::{AppendError, FrameId, Recovered, fault};
 use crate::metrics::Metrics;
 use crate::position::{Range, Ranges};
 use crate::sender::batch::Batch;
 use crate::source::SourceKey;
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Covers remembered of frames that were handed out and not yet retired; an older one is read again from its segment.
@@ -127,6 +126,11 @@ impl Journal {
         let path = path(&self.dir, first);
         let file = disk::private().open(&path)?;
         let mut segment = Segment { end: first, len: file.metadata()?.len(), lines: 0, keep: false };
+        // A process that was killed may have written frames and not synced them. From now on they are relied upon.
+        let synced = fault::sync_data(&file);
+        if let Err(error) = &synced {
+            tracing::warn!(%error, segment = name(first), "a spool segment cannot be synced; its lines are read from the logs as well");
+        }
         let mut at = 0;
         loop {
             match segment::find(&file, at, segment.len, &(segment.end..bound.unwrap_or(u64::MAX))) {
@@ -134,7 +138,7 @@ impl Journal {
                 Found::Frame(head) => {
                     state.retired.insert(Range::new(segment.end, head.id));
                     if state.is_retired(head.id) {
-                    } else if self.recover(&file, at, &head, recovered) {
+                    } else if self.recover(&file, at, &head, synced.is_ok(), recovered) {
                         segment.lines += u64::from(head.lines);
                         self.totals.frames += 1;
                     } else {
@@ -150,8 +154,8 @@ impl Journal {
                     if segment.keep {
                         break;
                     }
-                    file.set_len(at)?;
-                    file.sync_all()?;
+                    fault::set_len(&file, at)?;
+                    fault::sync_all(&file)?;
                     segment.len = at;
                 }
                 Found::Damage(to) => {
@@ -162,7 +166,7 @@ impl Journal {
         }
         self.next_id = segment.end;
         if segment.end == first {
-            return if segment.keep { self.quarantine.take(&path, &name(first)) } else { fs::remove_file(&path) };
+            return if segment.keep { self.quarantine.take(&path, &name(first)) } else { fault::remove_file(&path) };
         }
         self.totals.bytes += segment.len;
         self.totals.lines += segment.lines;
@@ -170,8 +174,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Counts a frame that is still wanted; whether it is whole.
-    fn recover(&mut self, file: &File, at: u64, head: &Head, recovered: &mut Recovered) -> bool {
+    /// Counts a frame that is still wanted, and what it covers where that is durable; whether it is whole.
+    fn recover(&mut self, file: &File, at: u64, head: &Head, durable: bool, recovered: &mut Recovered) -> bool {
         let lines = u64::from(head.lines);
         recovered.lines += lines;
         self.metrics.lines_recovered.inc_by(lines);
@@ -185,7 +189,7 @@ impl Journal {
         };
         recovered.records += u64::from(head.records);
         recovered.bytes += head.frame_len();
-        for (key, ranges) in claims {
+        for (key, ranges) in claims.into_iter().filter(|_| durable) {
             recovered.positions.entry(key).or_default().union(&ranges);
         }
         true
@@ -240,8 +244,8 @@ impl Journal {
                 none.insert(Active { first: id, file, len: 0, frames: 0, lines: 0, spent: false })
             }
         };
-        if let Err(error) = active.file.write_all_at(&self.scratch, active.len) {
-            active.spent = active.file.set_len(active.len).is_err();
+        if let Err(error) = fault::write_all_at(&active.file, &self.scratch, active.len) {
+            active.spent = fault::set_len(&active.file, active.len).is_err();
             return Err(error.into());
         }
         active.len += len;
@@ -270,10 +274,10 @@ impl Journal {
             return Ok(());
         }
         let timer = self.metrics.spool_sync_seconds.with_label_values(&["segment"]).start_timer();
-        let synced = active.file.sync_data();
+        let synced = fault::sync_data(&active.file);
         timer.observe_duration();
         if let Err(error) = synced {
-            let cut = active.file.set_len(segment.len).and_then(|()| active.file.sync_all());
+            let cut = fault::set_len(&active.file, segment.len).and_then(|()| fault::sync_all(&active.file));
             tracing::error!(%error, cut = cut.is_ok(), segment = name(active.first), "a spool segment cannot be synced; it is closed");
             self.active = None;
             return Err(error.into());
@@ -471,7 +475,7 @@ impl Journal {
         for first in done {
             let Some(segment) = self.segments.get(&first) else { continue };
             let (keep, lines, path) = (segment.keep, segment.lines, path(&self.dir, first));
-            let gone = if keep { self.quarantine.take(&path, &name(first)) } else { fs::remove_file(&path) };
+            let gone = if keep { self.quarantine.take(&path, &name(first)) } else { fault::remove_file(&path) };
             if let Err(error) = gone.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) }) {
                 tracing::warn!(segment = name(first), %error, "a spool segment cannot be deleted");
                 continue;
@@ -518,7 +522,7 @@ fn path(dir: &Path, first: u64) -> PathBuf {
 }
 
 fn create(dir: &Path, first: u64) -> io::Result<File> {
-    let file = disk::private().create_new(true).open(path(dir, first))?;
-    disk::sync_dir(dir)?;
+    let file = fault::open(disk::private().create_new(true), &path(dir, first))?;
+    fault::sync_dir(dir)?;
     Ok(file)
 }

@@ -18,6 +18,7 @@ mod checkpoint;
 mod cursor;
 mod dead;
 mod disk;
+pub(crate) mod fault;
 mod frame;
 mod index;
 mod journal;
@@ -240,7 +241,7 @@ impl Store {
         for (key, entry) in &state.positions {
             recovered.positions.entry(key.clone()).or_default().union(&entry.ranges);
         }
-        disk::sync_dir(&dir)?;
+        fault::sync_dir(&dir)?;
         metrics.spool_bytes_limit.set(max_bytes.min(i64::MAX as u64) as i64);
         let shared = Arc::new(Shared::default());
         let dead = dead::DeadLetters::open(&dir, quarantine(), (max_bytes / 8).max(1 << 20).min(max_bytes));
@@ -263,7 +264,16 @@ impl Store {
         if let Err(error) = worker.checkpoint(true) {
             tracing::warn!(%error, "the first checkpoint failed");
         }
-        let join = std::thread::Builder::new().name("rask-store".into()).spawn(move || worker.run())?;
+        // Whatever became of it: the sender must know at once that there is something to be sent first.
+        worker.publish();
+        #[cfg(test)]
+        let disk = fault::faulty::current();
+        let serve = move || {
+            #[cfg(test)]
+            fault::faulty::adopt(disk);
+            worker.run();
+        };
+        let join = std::thread::Builder::new().name("rask-store".into()).spawn(serve)?;
         let thread = Arc::new(Thread { shared: shared.clone(), join: Mutex::new(Some(join)) });
         Ok(Some((Self { shared, thread, max_bytes }, recovered)))
     }
@@ -356,7 +366,7 @@ impl Store {
 
     /// Ends the thread as if the process had been killed.
     #[cfg(test)]
-    fn crash(self) {
+    pub(crate) fn crash(self) {
         self.thread.end(End::Crash);
     }
 

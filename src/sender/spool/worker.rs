@@ -379,7 +379,7 @@ impl Worker {
         saved.map_err(AppendError::from)
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let (totals, shared) = (self.journal.totals, &self.shared);
         let bytes = totals.bytes + self.dead.bytes();
         shared.frames.store(totals.frames, Relaxed);

@@ -24,7 +24,7 @@ pub enum Fault {
     MaxBody(usize),
     /// Stores the batch, then resets the connection: the answer is lost.
     AcceptThenReset,
-    /// Stores the batch, answers 200, and its body never ends.
+    /// Stores the batch, answers 200, and its body never ends. Does right by what it would not answer with 200.
     NeverEndingAnswer,
 }
 

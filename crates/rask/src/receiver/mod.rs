@@ -42,6 +42,8 @@ pub struct Options {
     pub only_run: Option<String>,
     /// File that makes commits durable: read at the start, replaced before each answer.
     pub state: Option<PathBuf>,
+    /// Takes no notice of `x-rask-batch`, as receivers do that are not rask's: whatever comes is stored.
+    pub forgetful: bool,
     /// Longest body that is taken, in bytes, compressed and decompressed; longer ones are answered with 413.
     pub max_body: usize,
 }
@@ -55,6 +57,7 @@ impl Default for Options {
             keep: Keep::All,
             only_run: None,
             state: None,
+            forgetful: false,
             max_body: 64 << 20,
         }
     }

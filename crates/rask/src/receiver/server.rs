@@ -172,7 +172,7 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response
     shared.changed.notify_all();
     match fault {
         Fault::AcceptThenReset => Err(Reset),
-        Fault::NeverEndingAnswer => {
+        Fault::NeverEndingAnswer if answer.status().is_success() => {
             Ok(Response::new(Answer::Endless(tokio::time::interval(Duration::from_millis(20)))))
         }
         _ => Ok(answer),
@@ -240,7 +240,7 @@ fn store(shared: &Shared, headers: &HeaderMap, wire: &Bytes, body: &Bytes, recei
             return refusal(StatusCode::BAD_REQUEST, &why);
         }
     };
-    if let Some((batch, cover)) = &batch {
+    if let Some((batch, cover)) = batch.as_ref().filter(|_| !shared.options.forgetful) {
         match account.committed.judge(batch.container, batch.generation, cover) {
             Verdict::Fresh => account.committed.commit(batch.container, batch.generation, cover),
             Verdict::Duplicate => {
