@@ -14,8 +14,7 @@
 //! **What the daemon does to a followed log** when its file is rotated, before 23.0 (measured on 20.10.24): it shows lines again,
 //! which is seen ([`Repeats`]); and with the driver `local` it passes over lines, at 4,000 a second on a loaded machine. Nothing
 //! in the stream tells, but the containers directory does ([`Rotations`]): then what there is is read anew, without following,
-//! before anything from the new file is handed on. That was enough but once, at 4,000 lines a second into files of 500 KB
-//! on an overloaded machine. Where only the API is to be had, such lines are lost.
+//! before anything from the new file is handed on. Where only the API is to be had, such lines are lost.
 //!
 //! The lag in bytes cannot be known here; the age of the last line (`lag_seconds`) tells it.
 //!

@@ -45,9 +45,9 @@ impl Rotations {
         self.known = self.identity();
     }
 
-    /// Whether it is another one since.
+    /// Whether it is another one since. In the middle of a rotation there is none, which is to be noticed as well as noted.
     pub(super) fn happened(&self) -> bool {
-        self.known.is_some() && self.identity() != self.known
+        self.identity() != self.known
     }
 
     /// Waits until it is another one. Safe to cancel.

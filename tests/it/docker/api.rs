@@ -44,7 +44,7 @@ fn receiver_away() {
     forwarder.assert_conserved();
 }
 
-/// The daemon's own follower shows lines twice here.
+/// The daemon's own follower shows lines twice here, and passes over others.
 #[test]
 fn rotation() {
     if !ready(&[super::DEBIAN]) {
@@ -53,9 +53,9 @@ fn rotation() {
     let (world, service) = (World::new(), unique("local-rotates"));
     let forwarder = forward(&world, &service, &API);
     let options = ["--log-driver", "local", "--log-opt", "max-size=200k", "--log-opt", "max-file=20"];
-    let container = Real::json_service(&service, &options, 6_000, 1_000);
+    let container = Real::json_service(&service, &options, 12_000, 3_000);
     container.wait_for_its_end();
-    assert_all(&world, &service, 6_000);
+    assert_all(&world, &service, 12_000);
     forwarder.assert_conserved();
 }
 
