@@ -40,7 +40,8 @@ pub struct Metrics {
     pub records_parsed: IntCounterVec,
     /// Records cut at `MAX_LINE_BYTES`.
     pub records_truncated: IntCounter,
-    /// Bytes written by Docker and not yet read.
+    /// Bytes written by Docker and not yet read, of log files. How much a log that Docker's API streams holds nobody tells;
+    /// there `lag_seconds` says how far behind we are.
     pub lag_bytes: IntGauge,
     /// Age of the last line when it was parsed: by how much we are behind.
     pub lag_seconds: Gauge,
@@ -103,7 +104,7 @@ impl Metrics {
             parse_failures: counters(r, "parse_failures_total", "Lines sent raw, by format.", &["format"]),
             records_parsed: counters(r, "records_parsed_total", "Records by format.", &["format"]),
             records_truncated: counter(r, "records_truncated_total", "Records cut at MAX_LINE_BYTES."),
-            lag_bytes: gauge(r, "lag_bytes", "Bytes written by Docker and not yet read."),
+            lag_bytes: gauge(r, "lag_bytes", "Bytes of log files written by Docker and not yet read."),
             lag_seconds: float(r, "lag_seconds", "Age of the last line when it was parsed."),
             oldest_unacked_seconds: float(r, "oldest_unacked_seconds", "Age of the oldest unacknowledged line."),
             ack_seconds: histogram(r, "ack_seconds", "From reading a line to its acknowledgement."),

@@ -35,6 +35,10 @@ struct State {
     epoch: u64,
     /// How often logs were asked for.
     log_requests: Vec<u64>,
+    /// Requests whose path ends like this are never answered.
+    hangs_at: Option<&'static str>,
+    /// Whether there was one.
+    hangs: bool,
 }
 
 /// The daemon; it ends when dropped.
@@ -62,7 +66,8 @@ impl Daemon {
         let (state, changed) = (self.state.clone(), self.changed.clone());
         self.server = Some(tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let connection = Connection { stream, state: state.clone(), changed: changed.subscribe() };
+                let connection =
+                    Connection { stream, state: state.clone(), changed: changed.subscribe(), tell: changed.clone() };
                 tokio::spawn(connection.serve());
             }
         }));
@@ -117,6 +122,19 @@ impl Daemon {
         self.change(|state| state.containers.remove(id));
     }
 
+    /// Leaves requests without an answer whose path ends in `question`, and keeps their connections.
+    pub(super) fn hang_at(&self, question: &'static str) {
+        self.change(|state| state.hangs_at = Some(question));
+    }
+
+    /// Waits until such a request is there.
+    pub(super) async fn until_it_hangs(&self) {
+        let mut changed = self.changed.subscribe();
+        while !lock(&self.state).hangs {
+            changed.changed().await.unwrap();
+        }
+    }
+
     /// `since` of each request for logs, in the order they came.
     pub(super) fn log_requests(&self) -> Vec<u64> {
         lock(&self.state).log_requests.clone()
@@ -150,6 +168,7 @@ struct Connection {
     stream: UnixStream,
     state: Arc<Mutex<State>>,
     changed: watch::Receiver<()>,
+    tell: watch::Sender<()>,
 }
 
 impl Connection {
@@ -170,6 +189,11 @@ impl Connection {
             let pair = query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
             pair.unwrap_or_default().to_owned()
         };
+        if lock(&self.state).hangs_at.is_some_and(|question| path.last() == Some(&question)) {
+            lock(&self.state).hangs = true;
+            self.tell.send_replace(());
+            return std::future::pending().await;
+        }
         match path[..] {
             ["version"] => self.answer(Some(json!({"ApiVersion": "1.41"}))).await,
             ["containers", "json"] => {

@@ -246,8 +246,9 @@ impl Reading {
             Way::Stream(api) => {
                 let cursor = stream::Cursor::new(committed.unwrap_or_default());
                 let (again, removed) = (again.clone(), removed.clone());
-                let stop = stopped;
-                let follow = stream::Follow { api, source: streamed, cursor, queue, metrics, again, removed, stop };
+                let (stop, kept) = (stopped, stream::Kept::new(&container, &self.dir, &self.watcher));
+                let follow =
+                    stream::Follow { api, source: streamed, cursor, queue, metrics, again, removed, stop, kept };
                 self.tasks.spawn(async move {
                     follow.run().await;
                     (id, Done::new())

@@ -2,8 +2,8 @@
 //! for hosts where the containers directory is closed to us.
 //!
 //! Each message is rendered as the line that the json-file driver would have written, so that the parser sees one shape:
-//! `{"log":"…\n","stream":"…","time":"…"}`. A part of a split message is one without `\n`, here as there. Bytes that are not
-//! UTF-8 are passed on as they are: a character cut at a split is whole again once the parts are joined.
+//! `{"log":"…\n","stream":"…","time":"…"}`. A part of a split message is one without `\n`, here as there; it may be up to three
+//! bytes shorter than 16 KiB, since a character that the split cuts goes with the next part as a whole.
 //!
 //! **Positions** (`docs/wire-format.md`): the offset of a line is its time in nanoseconds, made strictly increasing; the line
 //! covers from the end of the line before it to its own offset plus one.
@@ -11,14 +11,25 @@
 //! **Resuming** (after a restart, or when the connection broke): messages are asked for from a little before the end of what is
 //! delivered (or read, within one life), and [`Cursor`] finds the place again.
 //!
+//! **What the daemon does to a followed log** when its file is rotated, before 23.0 (measured on 20.10.24): it shows lines again,
+//! which is seen ([`Repeats`]); and with the driver `local` it passes over lines, at 4,000 a second on a loaded machine. Nothing
+//! in the stream tells, but the containers directory does ([`Rotations`]): then what there is is read anew, without following,
+//! before anything from the new file is handed on. Where only the API is to be had, such lines are lost.
+//!
+//! The lag in bytes cannot be known here; the age of the last line (`lag_seconds`) tells it.
+//!
 //! When the container stops, the stream ends; the task then waits to be told that something happened to the container, and
 //! returns when it does not exist any more. While the API is away it is tried again with backoff.
 
 mod cursor;
 mod envelope;
+mod repeats;
+mod rotations;
+mod seam;
 
 use super::Backoff;
 use super::docker::{self, Api, explain};
+use super::watch::Watcher;
 use crate::buffer::{Chunk, Gap, Item, Offsets, queue};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -32,6 +43,10 @@ use bytes::Bytes;
 use cursor::Step;
 use envelope::{render, split_time, tty_messages};
 use futures_util::{FutureExt, Stream, StreamExt};
+use repeats::Repeats;
+use rotations::Rotations;
+use seam::Seam;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -56,6 +71,25 @@ pub(super) struct Follow {
     /// shows a container before the API does.
     pub(super) removed: Arc<AtomicBool>,
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) kept: Kept,
+}
+
+/// What is kept from one message to the next.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// Of stdout and stderr on the connection there is, if its log may be shown twice.
+    repeats: Option<[Repeats; 2]>,
+    /// Of stdout and stderr.
+    seams: [Seam; 2],
+    /// Of a log that the daemon may show with holes.
+    rotations: Option<Rotations>,
+}
+
+impl Kept {
+    /// Before the first message of a container whose directory may be in `dir`.
+    pub(super) fn new(container: &Container, dir: &Path, watcher: &Watcher) -> Self {
+        Self { rotations: Rotations::of(container, dir, watcher), ..Self::default() }
+    }
 }
 
 /// The source under which a container's streamed log is delivered.
@@ -71,6 +105,19 @@ enum End {
     Stopped,
     /// The cursor asks for the whole log.
     Lost,
+    /// The daemon has begun a new file, and may have passed over lines.
+    Rotated,
+}
+
+/// What is asked of the daemon.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// What there is, and then what comes.
+    Follow,
+    /// What there is.
+    Now,
+    /// What there is, although the program stops.
+    Last,
 }
 
 impl Follow {
@@ -112,22 +159,29 @@ impl Follow {
     /// One connection, from the request to what is to be done after it.
     async fn session(&mut self, backoff: &mut Backoff) -> Result<After, Error> {
         let id = self.source.container.id.clone();
-        let docker = self.api.connect().await?;
+        let Some(docker) = unless_stopped(&mut self.stop, self.api.connect()).await else { return Ok(After::Stop) };
+        let docker = docker?;
         let before = self.cursor.end();
-        let end = self.read(&docker, true).await;
+        let end = self.look_and_follow(&docker).await;
         if self.cursor.end() != before {
             backoff.reset();
         }
         match end {
             Ok(End::Stopped) => return Ok(After::Stop),
             Ok(End::Lost) => return Ok(After::Reread),
+            Ok(End::Rotated) => {
+                self.metrics.rotations.inc();
+                return Ok(After::Reread);
+            }
             Ok(End::Eof) => {}
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(After::Absent),
             // Being removed.
             Err(Error::DockerResponseServerError { status_code: 409, .. }) => return Ok(After::Retry),
             Err(error) => return Err(error),
         }
-        Ok(match docker::running(&docker, &id).await? {
+        let running = unless_stopped(&mut self.stop, docker::running(&docker, &id)).await;
+        let Some(running) = running else { return Ok(After::Stop) };
+        Ok(match running? {
             None => After::Absent,
             Some(true) => After::Retry,
             // A log that ended before the mark was reached holds none of what was asked for: it may hold older clocks.
@@ -136,10 +190,23 @@ impl Follow {
         })
     }
 
+    /// Follows the log; one that may be shown with holes is read to its current end before, which goes without.
+    async fn look_and_follow(&mut self, docker: &Docker) -> Result<End, Error> {
+        if let Some(rotations) = &mut self.kept.rotations {
+            rotations.note();
+            match self.read(docker, Look::Now).await? {
+                End::Eof if self.cursor.give_up_seeking() => return Ok(End::Lost),
+                End::Eof => {}
+                end => return Ok(end),
+            }
+        }
+        self.read(docker, Look::Follow).await
+    }
+
     /// Reads to the log's current end.
     async fn last_look(&mut self) -> Result<(), Error> {
         let docker = self.api.connect().await?;
-        self.read(&docker, false).await?;
+        self.read(&docker, Look::Last).await?;
         Ok(())
     }
 
@@ -159,8 +226,9 @@ impl Follow {
     }
 
     /// Reads messages into the queue until the stream ends; all that was taken is in the queue when it returns.
-    async fn read(&mut self, docker: &Docker, follow: bool) -> Result<End, Error> {
+    async fn read(&mut self, docker: &Docker, look: Look) -> Result<End, Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let follow = look == Look::Follow;
         let options = LogsOptions {
             follow,
             stdout: true,
@@ -171,12 +239,16 @@ impl Follow {
         };
         let mut messages = docker.logs(&self.source.container.id, Some(options));
         let mut lines = Lines::default();
+        let is_file = ["json-file", "local"].contains(&self.source.container.log_driver.as_str());
+        self.kept.repeats = (follow && is_file).then(Default::default);
         loop {
             let first = tokio::select! {
                 biased;
-                _ = self.stop.wait_for(|stop| *stop), if follow => return Ok(End::Stopped),
+                _ = self.stop.wait_for(|stop| *stop), if look != Look::Last => return Ok(End::Stopped),
+                () = rotated(&mut self.kept.rotations), if follow => return Ok(End::Rotated),
                 message = messages.next() => message,
             };
+            let before = (self.cursor.place(), self.kept.seams.clone());
             let mut end = self.take_ready(Some(first), &mut messages, &mut lines);
             // The connection's task hands over piece by piece, and needs its turn to offer the next.
             while end.is_none() && lines.data.len() < limits::READ_BYTES {
@@ -186,6 +258,11 @@ impl Follow {
                 if lines.seen == before {
                     break;
                 }
+            }
+            if follow && self.kept.rotations.as_ref().is_some_and(Rotations::happened) {
+                self.cursor.go_back(before.0);
+                self.kept.seams = before.1;
+                return Ok(End::Rotated);
             }
             self.send(&mut lines).await;
             if let Some(end) = end {
@@ -240,15 +317,23 @@ impl Follow {
             tracing::warn!(container = self.source.container.name, "the daemon says in the log stream: {text}");
             return true;
         };
-        match self.cursor.step(nanos) {
-            Step::Skip => {}
+        let which = usize::from(stream == "stderr");
+        if self.kept.repeats.as_mut().is_some_and(|repeats| repeats[which].is_one(nanos, body)) {
+            return true;
+        }
+        let range = match self.cursor.step(nanos) {
+            Step::Skip => return true,
             Step::Lost => return false,
-            Step::Line(range) => lines.push(body, stream, nanos, range),
+            Step::Line(range) => range,
             Step::Gap(range) => {
                 lines.gap = Some((range.start, nanos));
-                lines.push(body, stream, nanos, range);
+                self.kept.seams = Default::default();
+                range
             }
-        }
+        };
+        let (body, is_part) = self.kept.seams[which].mend(body);
+        render(&mut lines.data, &body, is_part, stream, nanos);
+        lines.ranges.push(range);
         true
     }
 
@@ -284,6 +369,22 @@ impl Follow {
     }
 }
 
+async fn rotated(rotations: &mut Option<Rotations>) {
+    match rotations {
+        Some(rotations) => rotations.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What `work` comes to; `None` when the order to stop is there first. A daemon can take a connection and say nothing.
+async fn unless_stopped<T>(stop: &mut watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => None,
+        done = work => Some(done),
+    }
+}
+
 /// What follows a session.
 enum After {
     /// Another one, at once.
@@ -308,13 +409,6 @@ struct Lines {
     /// Offset up to which the log was known and time of the first line after it, when lines between may be gone.
     /// It stands before all of `data`: a gap is found at the first line behind the mark.
     gap: Option<(u64, u64)>,
-}
-
-impl Lines {
-    fn push(&mut self, body: &[u8], stream: &str, nanos: u64, range: Range) {
-        render(&mut self.data, body, stream, nanos);
-        self.ranges.push(range);
-    }
 }
 
 #[cfg(test)]
@@ -360,6 +454,7 @@ mod tests {
                 again: again.clone(),
                 removed: Arc::default(),
                 stop: stopped,
+                kept: Kept::default(),
             };
             Self { items, again, stop, metrics, task: tokio::spawn(follow.run()) }
         }
@@ -491,6 +586,43 @@ mod tests {
         assert_eq!(following.metrics.gaps.get(), 1);
     }
 
+    /// As daemons before 23.0 do when the file is rotated.
+    #[tokio::test]
+    async fn a_daemon_that_goes_back_repeats_nothing() {
+        let daemon = daemon(false);
+        daemon.log(ID, numbered(0, 20));
+        daemon.log(ID, numbered(14, 25));
+        let mut following = Following::start(&daemon, false, Ranges::default());
+        following.expect(0, 25).await;
+        daemon.log(ID, numbered(24, 30));
+        following.expect(25, 30).await;
+    }
+
+    /// The bytes of a character before and behind a cut, each with its stream's other lines between them.
+    #[tokio::test]
+    async fn a_character_that_is_cut_goes_with_the_next_part() {
+        let daemon = daemon(false);
+        let part = |begin: &[u8], end: &[u8]| {
+            [begin, &vec![b'x'; limits::DOCKER_PART_BYTES - begin.len() - end.len()], end].concat()
+        };
+        let messages = [
+            (false, part(b"", b"\xf0\x9f")),
+            (true, part(b"", b"\xc3")),
+            (false, part(b"\x98\x80", b"\xe2")),
+            (true, b"\xa9 err".to_vec()),
+            (false, b"\x82\xac out".to_vec()),
+        ];
+        daemon.log(ID, (0..).zip(messages).map(|(n, (stderr, body))| (BASE + n * S, stderr, body)));
+        let mut following = Following::start(&daemon, false, Ranges::default());
+        let lines = following.lines(5).await;
+        let seen: Vec<_> = lines.iter().map(|(stream, text, _)| (stream.as_str(), text.replace('x', ""))).collect();
+        let expected = [("stdout", ""), ("stderr", ""), ("stdout", "😀"), ("stderr", "é err\n"), ("stdout", "€ out\n")];
+        assert_eq!(seen, expected.map(|(stream, text)| (stream, text.to_owned())));
+        let lengths = [lines[0].1.len(), lines[1].1.len(), lines[2].1.len()];
+        let full = limits::DOCKER_PART_BYTES;
+        assert_eq!(lengths, [full - 2, full - 1, full - 1 + 2]);
+    }
+
     #[tokio::test]
     async fn takes_a_last_look_when_told_to_stop() {
         let daemon = daemon(false);
@@ -501,6 +633,21 @@ mod tests {
         following.stop.send(true).unwrap();
         following.expect(1, 3).await;
         following.ends().await;
+    }
+
+    /// Whatever the daemon was asked last, it never answers.
+    #[tokio::test]
+    async fn a_daemon_that_hangs_does_not_hold_up_the_end() {
+        let check = async |question| {
+            let daemon = daemon(false);
+            daemon.run(ID, false);
+            daemon.hang_at(question);
+            let following = Following::start(&daemon, false, Ranges::default());
+            daemon.until_it_hangs().await;
+            following.stop.send(true).unwrap();
+            following.ends().await;
+        };
+        tokio::join!(check("version"), check("logs"), check("json"));
     }
 
     #[tokio::test]

@@ -42,7 +42,7 @@ pub use records::{Bounds, Progress, Records};
 
 use crate::buffer::{Chunk, Gap, Offsets};
 use crate::metrics::Metrics;
-use crate::position::{Range, Ranges};
+use crate::position::{Generation, Range, Ranges};
 use crate::source::{Container, Source};
 use bytes::Buf;
 use encode::{Draft, Str};
@@ -375,7 +375,9 @@ impl Work {
     fn piece(&mut self, state: &mut State, entry: Entry<'_>, range: Range, read_at: Instant, out: &mut Records) {
         let text = entry.text(&self.text);
         let stream = &mut state.streams[entry.stream as usize];
-        let part = join::is_part(text, entry.ended);
+        // Of a streamed log, nothing else comes without a newline (`collector::stream`).
+        let streamed = state.source.generation == Generation::STREAMED;
+        let part = join::is_part(text, entry.ended) || (streamed && !entry.ended);
         let Some(held) = &mut stream.held else {
             if !part {
                 return self.message(state, entry, range, read_at, out);

@@ -40,6 +40,13 @@ struct Seeking {
     whole: bool,
 }
 
+/// Where a cursor stood.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    end: u64,
+    seeking: Option<Seeking>,
+}
+
 /// What is to be done with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -62,6 +69,16 @@ impl Cursor {
     /// End of the last line.
     pub(super) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Where it stands, for [`go_back`](Self::go_back).
+    pub(super) fn place(&self) -> Place {
+        Place { end: self.end, seeking: self.seeking }
+    }
+
+    /// Takes back the lines that were placed since: they come again.
+    pub(super) fn go_back(&mut self, place: Place) {
+        (self.end, self.seeking) = (place.end, place.seeking);
     }
 
     /// Begins a new stream, at `now` (nanoseconds since the epoch): seconds since the epoch from which messages are to be

@@ -88,9 +88,9 @@ pub(in crate::collector) fn time_text(nanos: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
 }
 
-/// Appends the line that the json-file driver would have written. A message is a part, without newline, when it has exactly
-/// the size at which Docker splits; the last part and the last words of a container come without newline from some drivers.
-pub(super) fn render(out: &mut Vec<u8>, body: &[u8], stream: &str, nanos: u64) {
+/// Appends the line that the json-file driver would have written. Only a part is without newline; the last part and the last
+/// words of a container come without from some drivers.
+pub(super) fn render(out: &mut Vec<u8>, body: &[u8], is_part: bool, stream: &str, nanos: u64) {
     out.reserve(body.len() + body.len() / 8 + 80);
     out.extend_from_slice(b"{\"log\":\"");
     let mut clean = 0;
@@ -112,7 +112,7 @@ pub(super) fn render(out: &mut Vec<u8>, body: &[u8], stream: &str, nanos: u64) {
         }
     }
     out.extend_from_slice(&body[clean..]);
-    if !body.ends_with(b"\n") && body.len() != DOCKER_PART_BYTES {
+    if !body.ends_with(b"\n") && !is_part {
         out.extend_from_slice(b"\\n");
     }
     out.extend_from_slice(b"\",\"stream\":\"");
@@ -179,7 +179,7 @@ mod tests {
         #[test]
         fn rendered_lines_are_json(text: String, nanos in 0..4_000_000_000_000_000_000u64, out: bool) {
             let (stream, mut line) = (if out { "stdout" } else { "stderr" }, Vec::new());
-            render(&mut line, text.as_bytes(), stream, nanos);
+            render(&mut line, text.as_bytes(), false, stream, nanos);
             prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
             prop_assert!(line.ends_with(b"}\n"), "ends as it should");
             let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     fn render_table() {
         let check = |body: &[u8], log: &[u8]| {
             let mut line = Vec::new();
-            render(&mut line, body, "stdout", 1);
+            render(&mut line, body, body.len() >= DOCKER_PART_BYTES - 1, "stdout", 1);
             let expected =
                 [b"{\"log\":\"", log, b"\",\"stream\":\"stdout\",\"time\":\"1970-01-01T00:00:00.000000001Z\"}\n"];
             assert_eq!(line, expected.concat(), "{}", line.escape_ascii());
@@ -202,10 +202,10 @@ mod tests {
         check(b"last words", br"last words\n");
         let part = [b'x'; DOCKER_PART_BYTES];
         check(&part, &part);
-        check(&part[1..], &[&part[1..], br"\n"].concat());
+        check(&part[1..], &part[1..]);
+        check(&part[2..], &[&part[2..], br"\n"].concat());
         check(b"\"\\\t\r\x00\x1b[0m\x7f", b"\\\"\\\\\\t\\r\\u0000\\u001b[0m\x7f\\n");
         check("grün\n".as_bytes(), "grün\\n".as_bytes());
-        // Half a character at the end of a part: joined with the next part it is whole again.
         check(b"gr\xc3", b"gr\xc3\\n");
         check(b"", br"\n");
     }
