@@ -11,9 +11,15 @@ mod fields;
 mod flow;
 mod harness;
 mod kill;
+mod memory;
 mod outage;
 mod shutdown;
 mod split;
 mod state;
 mod tls;
 mod ugly;
+
+/// The program under test: the one built with these tests, or the one that `RASK_TEST_BINARY` names.
+fn binary() -> std::path::PathBuf {
+    std::env::var_os("RASK_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_rask-log-forwarder").into()).into()
+}
