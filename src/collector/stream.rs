@@ -16,6 +16,8 @@
 
 mod cursor;
 mod envelope;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz_support;
 
 use super::Backoff;
 use super::docker::{self, Api, explain};

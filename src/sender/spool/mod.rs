@@ -19,6 +19,8 @@ mod cursor;
 mod dead;
 mod disk;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz_support;
 mod index;
 mod journal;
 mod letters;
