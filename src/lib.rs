@@ -10,6 +10,9 @@ pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod exit;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz_support;
 pub mod limits;
 pub mod metrics;
 pub mod parser;

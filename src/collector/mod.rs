@@ -32,6 +32,9 @@ pub mod survey;
 pub mod tail;
 pub mod watch;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use stream::fuzz_support;
+
 use crate::buffer::queue;
 use crate::config::Config;
 use crate::limits;

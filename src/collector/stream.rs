@@ -23,6 +23,8 @@
 
 mod cursor;
 mod envelope;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz_support;
 mod repeats;
 mod rotations;
 mod seam;

@@ -25,6 +25,8 @@ mod encode;
 mod envelope;
 mod fields;
 pub mod formats;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz_support;
 mod join;
 mod json;
 mod level;

@@ -362,7 +362,8 @@ impl Container {
     /// Under which name a generation is known; `None` while its first line is not complete.
     pub fn key(&self, generation: usize) -> Option<SourceKey> {
         let text = &self.files[generation].text;
-        Generation::of_head(text).map(|generation| SourceKey { container: self.id.clone(), generation })
+        let blank = text.iter().take_while(|byte| matches!(byte, 0 | b'\n')).count();
+        Generation::of_head(&text[blank..]).map(|generation| SourceKey { container: self.id.clone(), generation })
     }
 
     /// The key of the current file and the end of its last whole line.

@@ -88,7 +88,8 @@ impl Machine {
         let knowledge = Knowledge { recovered: recovered.clone(), read: HashMap::new() };
         let knowledge = Arc::new(Mutex::new(knowledge));
         let (stop, stopped) = watch::channel(false);
-        let pipeline = runtime.block_on(async {
+        let pipeline = {
+            let _entered = runtime.enter();
             let (to_tap, mut from_collector) = queue::queue(config.buffer_capacity, config.buffer_max_bytes);
             let (to_parser, from_tap) = queue::queue(config.buffer_capacity, config.buffer_max_bytes);
             let collector = Collector::new(config, Positions::new(recovered.clone()), to_tap, metrics.clone());
@@ -115,7 +116,7 @@ impl Machine {
                 }
             });
             tokio::spawn(pipeline.run(stopped, PATIENCE))
-        });
+        };
         Ok((Self { runtime, store, metrics, stop, pipeline, knowledge, disk: disk.clone() }, recovered))
     }
 

@@ -13,6 +13,7 @@ mod flow;
 mod gaps;
 mod harness;
 mod kill;
+mod memory;
 mod outage;
 mod rotation;
 mod shutdown;
@@ -20,3 +21,8 @@ mod split;
 mod state;
 mod tls;
 mod ugly;
+
+/// The program under test: the one built with these tests, or the one that `RASK_TEST_BINARY` names.
+fn binary() -> std::path::PathBuf {
+    std::env::var_os("RASK_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_rask-log-forwarder").into()).into()
+}

@@ -134,9 +134,15 @@ pub(crate) struct Gen {
 /// Receive, and judge what comes: missing, twice, out of order, late.
 ///
 /// A standing receiving end for forwarders whose services write `rask gen`'s lines. Ends after --seconds, when --expect records
-/// have come, or on Ctrl-C. The exit code is 1 when anything is missing or came twice.
+/// have come, or on Ctrl-C. The exit code is 1 when anything is missing or came twice, or when nothing came.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+A proof over a deployment of your own:
+  1. rask verify --listen 0.0.0.0:9600 --state /var/tmp/verify.json
+  2. a service of your project runs `rask gen --rate 200` (its log rotates as yours do), and a rask-log-forwarder follows it
+     with RASK_ENDPOINT pointing to 1.
+  3. Do what you are afraid of: kill, restart, re-create, fill disks, pull cables. What is missing is said by its numbers.
+
 Examples:
   rask verify                                          until Ctrl-C
   rask verify --run ab12 --expect 100000 --seconds 60  one run, and no longer than a minute

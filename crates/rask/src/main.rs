@@ -10,7 +10,7 @@ use rask::receiver::{Detail, Keep, Options};
 use rask::stop::Stop;
 use rask::{demo, verify};
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -101,6 +101,7 @@ fn run_verify(args: Verify) -> io::Result<bool> {
         time: args.seconds.map(Duration::from_secs),
         seq_start: args.seq_start,
         quiet: Duration::from_secs(1),
+        in_place: io::stdout().is_terminal(),
     };
     verify::run(options, &expectation, &Stop::on_signals()?, &mut io::stdout())
 }

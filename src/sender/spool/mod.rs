@@ -20,6 +20,8 @@ mod dead;
 mod disk;
 pub(crate) mod fault;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz_support;
 mod index;
 mod journal;
 mod letters;

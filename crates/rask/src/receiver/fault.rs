@@ -16,8 +16,12 @@ pub enum Fault {
     Hang,
     /// Resets the connection (RST) as soon as the request's head is there. Stores nothing.
     Reset,
+    /// Resets the connection (RST) when the body has begun. Stores nothing.
+    ResetInBody,
     /// Waits so many milliseconds, then does right.
     SlowMs(u64),
+    /// Waits so many milliseconds after each piece of the body, then does right.
+    TrickleMs(u64),
     /// Answers 400 to a batch whose decompressed body contains this text, and does right by others.
     RefuseRecord(String),
     /// Answers 413 to a decompressed body longer than this, and does right by others.

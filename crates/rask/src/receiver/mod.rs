@@ -46,6 +46,18 @@ pub struct Options {
     pub forgetful: bool,
     /// Longest body that is taken, in bytes, compressed and decompressed; longer ones are answered with 413.
     pub max_body: usize,
+    /// Sees each record as it is stored.
+    pub watch: Option<Watch>,
+}
+
+/// Called with each record that is stored, without its newline, in the order of arrival. Requests wait meanwhile.
+#[derive(Clone)]
+pub struct Watch(pub Arc<dyn Fn(&[u8]) + Send + Sync>);
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 /// A free port on loopback, every record checked and kept: what most tests want.
@@ -59,6 +71,7 @@ impl Default for Options {
             state: None,
             forgetful: false,
             max_body: 64 << 20,
+            watch: None,
         }
     }
 }

@@ -35,7 +35,7 @@ fn value_of<'a>(line: &'a [u8], key: &Finder<'_>, belongs: impl Fn(&u8) -> bool)
         let begins_a_word = before.ends_with(br"\u0026")
             || !before.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte));
         let rest = &line[at + key.needle().len()..];
-        let gap = rest.iter().take(6).take_while(|byte| br#"\":= "#.contains(byte)).count();
+        let gap = rest.iter().take(12).take_while(|byte| br#"\":= "#.contains(byte)).count();
         if !begins_a_word || !rest[..gap].iter().any(|byte| b":=".contains(byte)) {
             continue;
         }
@@ -97,6 +97,8 @@ mod tests {
         check(r#"{"seq":7,"run":"ab"}"#, Some((7, "ab")));
         check(r#"{"fields":{"seq":"7","run":"ab"}}"#, Some((7, "ab")));
         check(r#"{"message":"{\"seq\": 7, \"run\": \"ab\"}"}"#, Some((7, "ab")));
+        // Docker's envelope itself, sent raw.
+        check(r#"{"message":"{\"log\":\"{\\\"seq\\\":7,\\\"run\\\":\\\"ab\\\"}"}"#, Some((7, "ab")));
         check(r#""GET /a?seq=9&run=ab HTTP/1.1""#, Some((9, "ab")));
         check(r#"/a?seq=9\u0026run=ab "#, Some((9, "ab")));
         check("seq=5", Some((5, "")));

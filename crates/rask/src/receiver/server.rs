@@ -2,7 +2,7 @@
 
 use super::committed::Verdict;
 use super::fault::Fault;
-use super::{Command, Detail, Shared, state};
+use super::{Command, Detail, Shared, Watch, state};
 use crate::clock;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -144,8 +144,12 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response
     if fault == Fault::Reset {
         return Err(Reset);
     }
-    let (head, body) = request.into_parts();
-    let Ok(wire) = Limited::new(body, shared.options.max_body).collect().await.map(|body| body.to_bytes()) else {
+    let (head, mut body) = request.into_parts();
+    if fault == Fault::ResetInBody {
+        let _ = body.frame().await;
+        return Err(Reset);
+    }
+    let Some(wire) = read(body, shared.options.max_body, &fault).await else {
         return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE, "body"));
     };
     let received = clock::now();
@@ -177,6 +181,18 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response
         }
         _ => Ok(answer),
     }
+}
+
+/// The body, slowly if the fault says so; `None` when it is too long or breaks off.
+async fn read(body: Incoming, max: usize, fault: &Fault) -> Option<Bytes> {
+    let mut body = Limited::new(body, max);
+    let Fault::TrickleMs(millis) = *fault else { return body.collect().await.ok().map(|body| body.to_bytes()) };
+    let mut wire = Vec::new();
+    while let Some(frame) = body.frame().await {
+        wire.extend_from_slice(&frame.ok()?.into_data().unwrap_or_default());
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+    Some(wire.into())
 }
 
 fn count(shared: &Shared, fault: &Fault) {
@@ -257,6 +273,9 @@ fn store(shared: &Shared, headers: &HeaderMap, wire: &Bytes, body: &Bytes, recei
     account.ledger.totals.wire_bytes += wire.len() as u64;
     account.ledger.totals.body_bytes += body.len() as u64;
     let (accepted, malformed) = account.ledger.add_body(body, received);
+    if let Some(Watch(watch)) = &shared.options.watch {
+        body.split_inclusive(|byte| *byte == b'\n').for_each(|line| watch(line.strip_suffix(b"\n").unwrap_or(line)));
+    }
     if let Some(path) = &shared.options.state
         && let Err(error) = state::save(path, &account.ledger, &account.committed)
     {
