@@ -14,6 +14,7 @@ pub mod exit;
 #[doc(hidden)]
 pub mod fuzz_support;
 pub mod limits;
+pub mod memory;
 pub mod metrics;
 pub mod parser;
 pub mod pipeline;

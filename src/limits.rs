@@ -25,7 +25,7 @@ pub const MAX_LINE_BYTES_BOUND: usize = 4 << 20;
 pub const JOIN_RANGES: usize = 288;
 
 /// Default of `BUFFER_MAX_BYTES`: bytes of chunks waiting between collector and parser.
-pub const BUFFER_MAX_BYTES: usize = 1 << 20;
+pub const BUFFER_MAX_BYTES: usize = 512 << 10;
 
 /// Default of `BUFFER_CAPACITY`: lines waiting between collector and parser.
 pub const BUFFER_CAPACITY: usize = 100_000;
@@ -38,6 +38,10 @@ pub const BATCH_RECORDS: usize = 10_000;
 
 /// Bytes at which a batch is closed whatever its count. One record may exceed it: a batch holds at least one.
 pub const BATCH_BYTES: usize = 512 << 10;
+
+/// Bytes of records between parser and receiver (or spool) at which nothing more is parsed. The batch that exceeds it is still
+/// made.
+pub const PENDING_BYTES: usize = 3 * BATCH_BYTES;
 
 /// Disjoint ranges that one batch may cover. More than a few means held-back lines; then the batch is closed early,
 /// which keeps `x-rask-batch` short.

@@ -277,7 +277,7 @@ pub const KEYS: &[Key] = &[
     Key {
         env: "BUFFER_MAX_BYTES",
         name: "buffer-max-bytes",
-        default: Default::Value("1048576"),
+        default: Default::Value("524288"),
         value: "BYTES",
         allowed: "a whole number from 262144 to 268435456",
         help: "Most bytes waiting in memory; beyond it they wait in Docker's file",

@@ -172,11 +172,14 @@ impl Sender {
         }
     }
 
-    /// Whether the parser may produce more.
+    /// Whether the parser may produce more. A batch counts until it is delivered or in the spool, wherever it is.
     pub fn has_room(&self) -> bool {
         let open: usize = self.open.iter().map(|records| records.body.len()).sum();
-        let closed: usize = self.outbox.iter().map(|outgoing| outgoing.batch.body.len()).sum();
-        open + closed < 2 * limits::BATCH_BYTES
+        let appending = self.appending.as_ref().map(|(outgoing, _)| outgoing);
+        let closed = self.outbox.iter().chain(appending).filter(|outgoing| outgoing.shadow_of.is_none());
+        let closed: usize = closed.map(|outgoing| outgoing.batch.body.len()).sum();
+        let aloft = self.aloft.iter().filter(|aloft| aloft.frame.is_none()).filter_map(|aloft| aloft.batch.as_ref());
+        open + closed + aloft.map(|batch| batch.body.len()).sum::<usize>() < limits::PENDING_BYTES
     }
 
     /// Whether a launch now would send what has just been parsed.

@@ -66,7 +66,7 @@ fn half_a_gigabyte_of_backlog() {
     forwarder.assert_conserved();
 }
 
-/// Messages of 1 MiB on both streams, part by part in turn, so that both are held back at once.
+/// Messages of 1 MiB on both streams, part by part in turn, so that both are held back at once. Quotes: twice as long in JSON.
 #[test]
 fn the_longest_lines_on_both_streams_at_once() {
     let world = world();
@@ -78,7 +78,7 @@ fn the_longest_lines_on_both_streams_at_once() {
         for part in 0..64 {
             for stream in [Stream::Stdout, Stream::Stderr] {
                 let mut text = if part == 0 { format!("seq={seq} run=long ").into_bytes() } else { Vec::new() };
-                text.resize(PART, b'x');
+                text.resize(PART, b'"');
                 container.write_part(stream, &text).expect("written");
             }
         }
@@ -101,7 +101,7 @@ fn two_hundred_containers_and_many_generations() {
     let mut containers: Vec<Container> = (1..200).map(|_| world.container("app")).collect();
     let spec = Spec {
         name: "rotated".into(),
-        rotation: Rotation { max_size: Some(5_000), max_file: 70, compress: false },
+        rotation: Rotation { max_size: Some(5_000), max_file: 110, compress: false },
         ..Spec::service("app")
     };
     let progress = Progress::default();
