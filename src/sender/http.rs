@@ -21,6 +21,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -36,6 +37,8 @@ pub struct Target {
     compression: Compression,
     metrics: Metrics,
     refusals: Arc<Refusals>,
+    /// The receiver says how many records of a batch it had already: it tells repeated lines.
+    recognizes: Arc<AtomicBool>,
 }
 
 /// Why a [`Target`] cannot be made.
@@ -96,7 +99,13 @@ impl Target {
             compression: config.compression,
             metrics,
             refusals: Arc::default(),
+            recognizes: Arc::default(),
         })
+    }
+
+    /// Whether the receiver has shown that it tells repeated lines (`docs/wire-format.md`, "Answers").
+    pub fn recognizes(&self) -> bool {
+        self.recognizes.load(Relaxed)
     }
 }
 
@@ -192,7 +201,11 @@ impl Connection {
             };
             match answer {
                 Ok(answer) => {
-                    let (outcome, whole) = read_answer(answer, deadline).await;
+                    let (outcome, whole, text) = read_answer(answer, deadline).await;
+                    if outcome == Outcome::Delivered {
+                        let duplicates = memchr::memmem::find(&text, b"\"duplicate\"").is_some();
+                        self.target.recognizes.store(duplicates, Relaxed);
+                    }
                     if whole {
                         self.open = Some(open);
                     }
@@ -238,8 +251,8 @@ where
     Ok(open)
 }
 
-/// Reads an answer; whether it was read to its end, so that the connection can be used again.
-async fn read_answer(answer: hyper::Response<hyper::body::Incoming>, deadline: Instant) -> (Outcome, bool) {
+/// Reads an answer; whether it was read to its end, so that the connection can be used again; and its text.
+async fn read_answer(answer: hyper::Response<hyper::body::Incoming>, deadline: Instant) -> (Outcome, bool, Vec<u8>) {
     let status = answer.status().as_u16();
     let retry_after =
         answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -258,7 +271,7 @@ async fn read_answer(answer: hyper::Response<hyper::body::Incoming>, deadline: I
             Ok(Some(Err(_))) | Err(_) => break false,
         }
     };
-    (classify(status, retry_after.as_deref(), &text, SystemTime::now()), whole)
+    (classify(status, retry_after.as_deref(), &text, SystemTime::now()), whole, text)
 }
 
 fn failure(status: Status, why: String) -> Outcome {

@@ -17,6 +17,8 @@
 //! 4. When the spool is full or its disk fails, the outbox waits; [`Sender::has_room`] turns false, the queue fills, reading
 //!    stops, and the source file is the buffer. A batch in an outbox behind an *empty* spool may fly from memory.
 //! 5. Containers are independent of each other up to `MAX_CONNECTIONS` flights; one container has one flight at most.
+//! 6. A receiver that cannot tell repeated lines gets nothing more while an acknowledgement is not on disk for too long: what comes
+//!    twice after a crash is bounded.
 //!
 //! The sender knows nothing of log formats and files. It is driven by [`pipeline`](crate::pipeline) on one thread.
 
@@ -92,6 +94,8 @@ pub struct Sender {
     /// Set when the receiver fails, cleared by its next good answer: no flight before this moment.
     away_until: Option<Instant>,
     backoff: Backoff,
+    /// Rule 6 holds: nothing is launched.
+    unsaved: bool,
     /// Nothing more will be parsed.
     closing: bool,
     /// The moment by which the last [`Sender::launch`] judged; later moments wake [`Sender::event`].
@@ -165,6 +169,7 @@ impl Sender {
             ready_frames: BTreeMap::new(),
             away_until: None,
             backoff: Backoff::default(),
+            unsaved: false,
             closing: false,
             launched_at: Instant::now(),
             spare: None,
@@ -263,7 +268,8 @@ impl Sender {
             self.close_aged(now);
             self.append_next(now);
         }
-        if self.away_until.is_none_or(|until| until <= now) {
+        self.unsaved = self.is_unsaved();
+        if self.away_until.is_none_or(|until| until <= now) && !self.unsaved {
             if self.spool_holds_anything() {
                 self.launch_frame(now);
             } else {
@@ -290,9 +296,16 @@ impl Sender {
         let stalls = self.aloft.iter().filter(|aloft| !aloft.shadowed).map(|aloft| aloft.since + self.patience);
         let ages = self.open.iter().filter_map(|records| records.oldest).map(|oldest| oldest + self.patience);
         let pulse = self.trouble(self.launched_at).then(|| self.launched_at + limits::PULSE);
-        let pauses = [self.away_until, self.append_after, self.read_after];
+        let unsaved = self.unsaved.then(|| self.launched_at + limits::UNSAVED_LOOK);
+        let pauses = [self.away_until, self.append_after, self.read_after, unsaved];
         let times = stalls.chain(ages).chain(pauses.into_iter().flatten()).chain(pulse);
         times.filter(|at| *at > self.launched_at).min()
+    }
+
+    /// Rule 6.
+    fn is_unsaved(&self) -> bool {
+        let blind = |store: &Store| !self.target.recognizes() && store.unsaved_for() > limits::UNSAVED_MAX;
+        self.store.as_ref().is_some_and(blind)
     }
 
     /// Rule 2.

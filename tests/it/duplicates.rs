@@ -9,7 +9,7 @@ const RATE: u64 = 3_000;
 const KILLS: u64 = 9;
 
 /// The bound is on the age of what is repeated: 200 ms of data, of which 100 are the time between two checkpoints, and the batch
-/// in the air. On a machine that is busy otherwise checkpoints may be late, so that more than half of the kills are not counted.
+/// in the air. A forwarder that did not run for a while sends more than `RATE` when it does: hence the half on top.
 #[test]
 fn killed_while_a_forgetful_receiver_listens() {
     let world = World::with(Options { forgetful: true, ..Options::default() });
@@ -43,7 +43,6 @@ fn killed_while_a_forgetful_receiver_listens() {
         }
         assert_eq!(ledger.violations(), [] as [String; 0]);
     });
-    repeated.sort_unstable();
-    let usual = repeated[repeated.len() / 3];
-    assert!(usual <= RATE * 3 / 10, "lines repeated after each kill, at {RATE} a second: {repeated:?}");
+    let most = repeated.iter().max();
+    assert!(most <= Some(&(RATE * 3 / 10)), "lines repeated after each kill, at {RATE} a second: {repeated:?}");
 }

@@ -44,6 +44,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use worker::{Ask, End, Inbox};
 
@@ -166,6 +167,8 @@ struct Shared {
     lines: AtomicU64,
     bytes: AtomicU64,
     full: AtomicBool,
+    /// When the oldest of what a checkpoint has taken up, and not yet brought to disk, was said.
+    unsaved: Mutex<Option<Instant>>,
     /// Told when there are frames that no append of the handle's owner has put there.
     refilled: tokio::sync::Notify,
 }
@@ -296,6 +299,7 @@ impl Store {
     /// This batch, of so many lines, was delivered, or its records are dead letters: its cover becomes a position. In any order.
     pub fn retire(&self, id: FrameId, lines: u32) {
         self.say(|inbox| {
+            inbox.unsaved.get_or_insert_with(Instant::now);
             inbox.retired.insert(id, lines);
         });
     }
@@ -304,10 +308,19 @@ impl Store {
     /// for it.
     pub fn commit(&self, settled: Vec<(SourceKey, Ranges)>) {
         self.say(|inbox| {
+            inbox.unsaved.get_or_insert_with(Instant::now);
             for (key, ranges) in settled {
                 inbox.commits.entry(key).or_default().union(&ranges);
             }
         });
+    }
+
+    /// Age of the oldest acknowledgement that is not on disk: what a receiver that cannot tell repeated lines would get twice
+    /// after a crash now. Zero while checkpoints fail, which is said otherwise.
+    pub fn unsaved_for(&self) -> Duration {
+        let said = self.shared.inbox().unsaved;
+        let taken = *self.shared.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        [said, taken].into_iter().flatten().map(|since| since.elapsed()).max().unwrap_or_default()
     }
 
     /// Lines of this source come. If nothing is known of its container, that is on disk as soon as can be: who starts after a

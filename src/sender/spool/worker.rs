@@ -40,6 +40,8 @@ pub(super) struct Inbox {
     pub(super) retired: BTreeMap<FrameId, u32>,
     /// Sources whose lines come.
     pub(super) begun: Vec<SourceKey>,
+    /// When the oldest of `commits` and `retired` was said.
+    pub(super) unsaved: Option<Instant>,
     /// The thread sleeps without a timeout.
     pub(super) idle: bool,
     pub(super) end: End,
@@ -145,6 +147,8 @@ impl Worker {
             if busy || inbox.end != End::No || due.is_some_and(|due| now >= due) {
                 let taken = std::mem::take(&mut *inbox);
                 inbox.end = taken.end;
+                let mut unsaved = shared.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+                *unsaved = unsaved.or(taken.unsaved);
                 return taken;
             }
             inbox = match due {
@@ -371,6 +375,7 @@ impl Worker {
     pub(super) fn checkpoint(&mut self, all: bool) -> Result<(), AppendError> {
         self.stand_somewhere()?;
         let saved = self.checkpoints.save(all);
+        *self.shared.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // On a full disk segments go even so: space is worth more than the risk to send their lines once more.
         if saved.as_ref().map_or_else(disk::is_full, |()| true) {
             self.journal.sweep(&self.checkpoints.state);

@@ -282,6 +282,9 @@ fn store(shared: &Shared, headers: &HeaderMap, wire: &Bytes, body: &Bytes, recei
         account.ledger.violation(format!("the state could not be written: {error}"));
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "state");
     }
+    if shared.options.forgetful {
+        return answer(StatusCode::OK, "{}".to_owned());
+    }
     answer(StatusCode::OK, format!("{{\"accepted\":{accepted},\"malformed\":{malformed},\"duplicate\":0}}"))
 }
 
