@@ -15,9 +15,9 @@ use tempfile::TempDir;
 /// What a forwarder may take at most, in whatever scenario (promise P4).
 pub const PEAK_RSS_BYTES: u64 = 16 << 20;
 
-/// What an unoptimized build takes more: its small tests peak at 16.5 to 18.5 MB, the release binary's begin at 8. Where it
-/// comes from has not been looked into.
-const UNOPTIMIZED_BYTES: u64 = 10 << 20;
+/// What an unoptimized build takes more: its small tests peak at 16.5 to 18.5 MB, the release binary's begin at 8; its worst is 27.1,
+/// the release binary's 16.0. Where it comes from has not been looked into.
+const UNOPTIMIZED_BYTES: u64 = 13 << 20;
 
 /// The bound for the program under test.
 pub fn peak_bound() -> u64 {
