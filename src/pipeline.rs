@@ -66,6 +66,9 @@ impl Pipeline {
             self.health.beat();
             self.parse_some(&mut rest);
             if !open && rest.is_none() {
+                while let Some(source) = self.parser.unreported() {
+                    self.parser.report(&source, self.sender.records_for(&source));
+                }
                 self.sender.close_input();
             }
             self.sender.launch();

@@ -216,8 +216,20 @@ impl Parser {
                 return work.counts.flush();
             }
         }
+        self.report(source, out);
+    }
+
+    /// A gap of any container waits for a line: of which source its record will be.
+    pub fn unreported(&self) -> Option<Arc<Source>> {
+        self.containers.iter().find_map(|state| state.gaps.front()).map(|gap| gap.source.clone())
+    }
+
+    /// Writes the first gap of the container of `source`, though no line has come behind it.
+    pub fn report(&mut self, source: &Arc<Source>, out: &mut Records) {
+        let Some(at) = self.find(&source.container) else { return };
+        let state = &mut self.containers[at];
         if let Some(gap) = state.gaps.pop_front() {
-            work.gap(state, &gap, out);
+            self.work.gap(state, &gap, out);
         }
     }
 
@@ -420,7 +432,7 @@ impl Work {
         let origin =
             Origin { ranges: ranges.as_slice(), lines: held.lines, time: &held.time, stream, read_at: held.read_at };
         write(state, &held.text, held.truncated, origin, &mut self.scratch, &mut self.counts, out);
-        out.carried = std::mem::take(&mut held.carried);
+        out.carried.append(&mut held.carried);
     }
 
     /// The gaps before `lines` are over: their first line says when.
@@ -487,6 +499,16 @@ impl Work {
         ranges.insert(range);
         encode::record(&mut out.body, &draft, fields, &state.clock.last(), Stream::Stdout, &state.identity);
         out.cover(ranges.as_slice(), lines, read_at);
+        // Whoever wrote the log was stopped here: what was held goes on in what is damaged, not behind it.
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if let Some(mut held) = state.streams[stream as usize].held.take().filter(|held| !held.spent) {
+                held.truncated = true;
+                if held.source != state.source {
+                    held.carried.push((held.source.generation, std::mem::take(&mut held.ranges)));
+                }
+                self.joined(state, stream, &mut held, out);
+            }
+        }
     }
 }
 

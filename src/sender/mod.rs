@@ -268,6 +268,7 @@ impl Sender {
             self.close_aged(now);
             self.append_next(now);
         }
+        self.broken |= self.store.as_ref().is_some_and(Store::is_gone);
         self.unsaved = self.is_unsaved();
         if self.away_until.is_none_or(|until| until <= now) && !self.unsaved {
             if self.spool_holds_anything() {

@@ -210,6 +210,47 @@ fn what_never_ends_is_cut_and_passed_over() {
     assert_eq!(seen.lines + cut, 4 * JOIN_RANGES as u64 + 2);
 }
 
+/// The daemon died while it wrote the second part; behind the torn line the service begins anew.
+#[test]
+fn damage_ends_what_is_held() {
+    let (mut parser, _) = parser(Some(Format::Plain), 1 << 20);
+    let first = source(None);
+    let part = docker(&"p".repeat(DOCKER_PART_BYTES), "stdout");
+    let mut out = Records::new(first.clone());
+    parser.chunk(&mut chunk_of(&first, part.clone(), 0), &mut out, ROOMY);
+    assert!(out.is_empty());
+    let next = turn(&first, 8);
+    let torn = [br#"{"log":"pppp"#.as_slice(), &docker("hello\n", "stdout")].concat();
+    let (len, mut out) = (torn.len() as u64, Records::new(next.clone()));
+    parser.chunk(&mut chunk_of(&next, torn, 0), &mut out, ROOMY);
+    let records = decode(&out);
+    let messages: Vec<_> = records.iter().map(|record| record["message"].as_str().unwrap().len()).collect();
+    assert_eq!(messages, [12, DOCKER_PART_BYTES, 5], "torn, held, whole");
+    assert_eq!(records[1]["fields"], json!({"truncated": "true"}));
+    assert_eq!(out.ranges.as_slice(), [Range::new(0, len)]);
+    assert_eq!(out.carried, [(first.generation, Ranges::from_iter([Range::new(0, part.len() as u64)]))]);
+    assert_eq!((out.lines, parser.held_lines()), (2, 0));
+}
+
+#[test]
+fn a_gap_is_written_at_the_end_although_no_line_comes() {
+    let (mut parser, _) = parser(None, 1 << 20);
+    let source = source(None);
+    let gap = Gap {
+        container: source.container.clone(),
+        source: source.clone(),
+        reason: "rotated away".into(),
+        from: None,
+        to: None,
+        bytes: None,
+    };
+    parser.gap(gap);
+    let mut out = Records::new(source.clone());
+    assert_eq!(parser.unreported(), Some(source.clone()));
+    parser.report(&source, &mut out);
+    assert_eq!((decode(&out)[0]["log_type"].clone(), parser.unreported()), (json!("gap"), None));
+}
+
 #[test]
 fn a_gap_ends_what_is_held() {
     let (mut parser, _) = parser(Some(Format::Plain), 1 << 20);

@@ -97,6 +97,16 @@ impl Checkpoints {
         self.due = Some(Instant::now());
     }
 
+    /// It cannot be made now: again after a pause.
+    pub(super) fn put_off(&mut self) {
+        self.due = Some(Instant::now() + RETRY);
+    }
+
+    /// Whether nothing is due but a slot that lags behind the index.
+    pub(super) fn rests(&self) -> bool {
+        self.due.is_none()
+    }
+
     /// When the next checkpoint is to be made; `None` when everything is on disk.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due.or_else(|| self.cursor_behind.then_some(self.cursor_due))

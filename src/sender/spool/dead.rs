@@ -8,7 +8,7 @@ use super::letters::{Letter, Line, Lines, MOVED, Seen};
 use super::{AppendError, DeadLetter, disk, fault};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Where letters are, below the state directory.
@@ -99,7 +99,17 @@ impl DeadLetters {
         if self.bytes() + len > self.max_bytes || len > budget {
             return Err(AppendError::Full);
         }
-        let file = match &self.file {
+        // Somebody may have edited it, in place or as a new file under its name.
+        let is_ours = |file: &File| {
+            let (held, named) = (file.metadata(), fs::metadata(self.dir.join(FILE)));
+            let id = |meta: fs::Metadata| (meta.dev(), meta.ino(), meta.len());
+            matches!((held.map(id), named.map(id)), (Ok(held), Ok(named)) if held == named && held.2 == self.len)
+        };
+        let file = match self.file.take_if(|file| !is_ours(file)) {
+            Some(_) => None,
+            None => self.file.as_ref(),
+        };
+        let file = match file {
             Some(file) => file,
             None => {
                 let file = self.prepare()?;

@@ -167,6 +167,8 @@ struct Shared {
     lines: AtomicU64,
     bytes: AtomicU64,
     full: AtomicBool,
+    /// The last checkpoint failed.
+    failing: AtomicBool,
     /// When the oldest of what a checkpoint has taken up, and not yet brought to disk, was said.
     unsaved: Mutex<Option<Instant>>,
     /// Told when there are frames that no append of the handle's owner has put there.
@@ -318,6 +320,9 @@ impl Store {
     /// Age of the oldest acknowledgement that is not on disk: what a receiver that cannot tell repeated lines would get twice
     /// after a crash now. Zero while checkpoints fail, which is said otherwise.
     pub fn unsaved_for(&self) -> Duration {
+        if self.shared.failing.load(Relaxed) {
+            return Duration::ZERO;
+        }
         let said = self.shared.inbox().unsaved;
         let taken = *self.shared.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         [said, taken].into_iter().flatten().map(|since| since.elapsed()).max().unwrap_or_default()
@@ -358,6 +363,11 @@ impl Store {
     /// When it is not.
     pub async fn sync(&self) -> Result<(), AppendError> {
         self.ask(Ask::Sync).await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Whether the thread has ended, by itself or since it was told.
+    pub fn is_gone(&self) -> bool {
+        self.shared.inbox().end != End::No
     }
 
     /// A few loads. Up to date when the append or `next` that changed it has returned; retired frames count with the next call or

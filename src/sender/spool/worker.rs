@@ -152,7 +152,11 @@ impl Worker {
                 return taken;
             }
             inbox = match due {
-                Some(due) => shared.wake.wait_timeout(inbox, due - now).unwrap_or_else(PoisonError::into_inner).0,
+                Some(due) => {
+                    // What is said meanwhile is due before a slot that only lags.
+                    inbox.idle = self.checkpoints.rests();
+                    shared.wake.wait_timeout(inbox, due - now).unwrap_or_else(PoisonError::into_inner).0
+                }
                 None => {
                     inbox.idle = true;
                     self.journal.rest();
@@ -202,8 +206,7 @@ impl Worker {
                     let _ = answer.send(found);
                 }
                 Ask::Dead(letter, answer) => {
-                    let budget = self.budget();
-                    let kept = self.dead.append(&letter, budget);
+                    let kept = self.stand_somewhere().and_then(|()| self.dead.append(&letter, self.budget()));
                     self.publish();
                     let _ = answer.send(kept);
                 }
@@ -273,15 +276,23 @@ impl Worker {
         disk::create_dir(&self.dir)?;
         let spool = self.dir.join("spool");
         disk::create_dir(&spool)?;
-        self.lock = disk::lock(&self.dir)?.ok_or_else(|| io::Error::other("another forwarder uses it now"))?;
+        let lock = disk::lock(&self.dir)?.ok_or_else(|| io::Error::other("another forwarder uses it now"))?;
         let lost = self.journal.totals.lines;
-        self.metrics.lines_dropped.with_label_values(&["spool_corrupt"]).inc_by(lost);
-        self.metrics.lines_pending.with_label_values(&["spool"]).sub(lost as i64);
         let (state, metrics) = (&mut self.checkpoints.state, self.metrics.clone());
         let quarantine = disk::Quarantine(self.dir.join("quarantine"));
-        self.journal = Journal::open(spool, quarantine, self.segment_bytes, metrics, state, &mut Recovered::default())?;
+        let journal = Journal::open(spool, quarantine, self.segment_bytes, metrics, state, &mut Recovered::default())?;
+        self.checkpoints.restore()?;
+        // From here on the new directory is ours; had anything failed, all of it would be tried again.
+        self.lock = lock;
+        self.journal = journal;
+        self.metrics.lines_dropped.with_label_values(&["spool_corrupt"]).inc_by(lost);
+        self.metrics.lines_pending.with_label_values(&["spool"]).sub(lost as i64);
         self.dead.start_anew();
-        self.checkpoints.restore()
+        for drain in self.drains.drain(..) {
+            let stopped = Some("the state directory was taken away".to_owned());
+            let _ = drain.send(Moved { stopped, ..Moved::default() });
+        }
+        Ok(())
     }
 
     fn settle(&mut self, waiting: &mut Waiting) -> Result<(), AppendError> {
@@ -373,15 +384,21 @@ impl Worker {
 
     /// Saves the state and deletes what it says is done with.
     pub(super) fn checkpoint(&mut self, all: bool) -> Result<(), AppendError> {
-        self.stand_somewhere()?;
-        let saved = self.checkpoints.save(all);
+        let saved = match self.stand_somewhere() {
+            Ok(()) => self.checkpoints.save(all).map_err(AppendError::from),
+            Err(error) => {
+                self.checkpoints.put_off();
+                Err(error)
+            }
+        };
+        self.shared.failing.store(saved.is_err(), Relaxed);
         *self.shared.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // On a full disk segments go even so: space is worth more than the risk to send their lines once more.
-        if saved.as_ref().map_or_else(disk::is_full, |()| true) {
+        if matches!(saved, Ok(()) | Err(AppendError::Full)) {
             self.journal.sweep(&self.checkpoints.state);
             self.publish();
         }
-        saved.map_err(AppendError::from)
+        saved
     }
 
     pub(super) fn publish(&self) {

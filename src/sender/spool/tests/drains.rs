@@ -224,3 +224,24 @@ fn snapshot(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let paths = [below("spool"), below("dead"), below("quarantine"), cursor::SLOTS.map(|slot| dir.join(slot)).to_vec()];
     paths.concat().into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
+
+/// A person may edit the letters while the forwarder runs: editors write a new file under the name, or in place.
+#[test]
+fn letters_that_were_edited_are_added_to() {
+    let dir = scratch();
+    let (store, _, _) = open(dir.path());
+    keep(&store, 0..3);
+    let path = dir.path().join(dead::FILE);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let without_first = text.split_once('\n').unwrap().1;
+    std::fs::write(path.with_extension("new"), without_first).unwrap();
+    std::fs::rename(path.with_extension("new"), &path).unwrap();
+    keep(&store, 3..4);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let without_last_two = text.split_inclusive('\n').take(1).collect::<String>();
+    std::fs::write(&path, without_last_two).unwrap();
+    keep(&store, 4..5);
+    assert_eq!(run(store.drain_dead_letters()), Ok(moved(2)));
+    assert_eq!(spooled(&store, 10), [1, 4]);
+    store.crash();
+}
