@@ -164,7 +164,7 @@ impl Generations {
             }
             Ok(None) if self.scanned && !again => self.look_again_if_unlinked(),
             // What has come since is opened when there is room again; until then, what is open is over.
-            Ok(Some(_)) if self.open.len() >= OPEN_GENERATIONS && !self.make_room() => {
+            Ok(Some(id)) if self.live() != Some(id) && self.open.len() >= OPEN_GENERATIONS && !self.make_room() => {
                 self.open.iter_mut().for_each(Log::rotate);
             }
             Ok(found) => {

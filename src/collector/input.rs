@@ -228,10 +228,13 @@ pub fn open_sibling(log: &Path, number: u32) -> io::Result<Option<(Input, FileId
         path.push(format!(".{number}{suffix}"));
         PathBuf::from(path)
     };
-    Ok(match Input::open(&sibling(""))? {
-        Some(plain) => Some(plain),
-        None => Input::open(&sibling(".gz"))?,
-    })
+    if let Some(plain) = Input::open(&sibling(""))? {
+        return Ok(Some(plain));
+    }
+    let archive = Input::open(&sibling(".gz"))?;
+    // A rotation in between has put another file there, whose archive has only begun; where the plain file is gone once the
+    // archive is open, that is complete.
+    Ok(Input::open(&sibling(""))?.or(archive))
 }
 
 /// Whether an error is about this process rather than about one file.

@@ -59,8 +59,8 @@ pub use survey::{Survey, survey};
 
 /// Containers followed to their end of which is remembered what was read.
 const OVER: usize = 256;
-/// Generations of each of them.
-const OVER_GENERATIONS: usize = 64;
+/// Generations of each of them: all that may still be found.
+const OVER_GENERATIONS: usize = limits::GENERATIONS;
 
 /// What discovery has to tell that has not been taken note of; then discovery waits.
 const EVENTS: usize = 16;
@@ -107,12 +107,14 @@ impl Collector {
         }
         discovery.spawn(containers_dir::discover(reading.dir.clone(), rules.clone(), watcher(), events_in));
         tracing::info!(target_service = rules.target(), "looking for containers");
+        let mut retry = tokio::time::interval(limits::FOLLOW_RETRY);
+        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
                 Some(event) = events.recv() => reading.note(event),
                 Some(ended) = reading.tasks.join_next() => reading.ended(ended),
-                () = tokio::time::sleep(limits::FOLLOW_RETRY), if !reading.waiting.is_empty() => reading.try_again(),
+                _ = retry.tick(), if !reading.waiting.is_empty() => reading.try_again(),
                 Some(ended) = discovery.join_next() => ended.unwrap_or_else(carry_on_panic),
             }
         }

@@ -20,8 +20,8 @@ impl Generations {
         let log = self.open.front_mut()?;
         if !log.has_failed(error) {
             if frozen {
-                // No gap: the next process reads it.
-                log.give_up();
+                // The next process reads it, and what is newer behind it: nothing may go before.
+                self.open.clear();
                 return Some(None);
             }
             self.trouble("the log cannot be read", error);
@@ -152,7 +152,8 @@ impl Generations {
             (None, Some((done, _))) => found.generation == Some(*done),
             (None, None) => true,
         };
-        if found.iter().any(|found| found.number > 0) && !found.iter().any(is_last) {
+        let complete = found.first().is_some_and(|found| found.number == 0);
+        if complete && found.iter().any(|found| found.number > 0) && !found.iter().any(is_last) {
             let loss = Loss::new("the log was rotated faster than it was read; lines may be missing");
             self.lost = Some(Loss::join(self.lost.take(), loss));
         }

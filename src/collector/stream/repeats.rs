@@ -7,7 +7,6 @@
 //!
 //! No I/O, no clock, no tokio.
 
-use crate::limits::DOCKER_PART_BYTES;
 use std::collections::VecDeque;
 
 /// Lines that are remembered: several times what was seen to be repeated at 15,000 lines a second.
@@ -30,7 +29,7 @@ impl Repeats {
     pub(super) fn is_one(&mut self, nanos: u64, body: &[u8]) -> bool {
         let line = (nanos, crc32fast::hash(body));
         // Parts of one message share their time and may be equal.
-        let is_part = body.len() == DOCKER_PART_BYTES;
+        let is_part = super::seam::is_part(body);
         let may_be = nanos < self.newest || self.at > 0 || (nanos == self.newest && !is_part);
         if may_be && let Some(found) = self.recent.range(self.at..).position(|recent| *recent == line) {
             // Behind the last one begins what is new.
@@ -50,6 +49,7 @@ impl Repeats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::DOCKER_PART_BYTES;
     use proptest::prelude::*;
 
     /// The lines that are taken for new, of what is shown: time and text.

@@ -13,10 +13,9 @@ pub(super) struct Seam {
 }
 
 impl Seam {
-    /// The next message of the stream with whole characters, and whether it is a part: one without newline that has exactly
-    /// the size at which Docker cuts.
+    /// The next message of the stream with whole characters, and whether it is a part.
     pub(super) fn mend<'a>(&mut self, body: &'a [u8]) -> (Cow<'a, [u8]>, bool) {
-        let is_part = body.len() == DOCKER_PART_BYTES && !body.ends_with(b"\n");
+        let is_part = is_part(body);
         let (whole, begun) = body.split_at(if is_part { body.len() - begun_at_the_end(body) } else { body.len() });
         if self.begun.is_empty() && begun.is_empty() {
             return (body.into(), is_part);
@@ -25,6 +24,12 @@ impl Seam {
         mended.extend_from_slice(whole);
         (mended.into(), is_part)
     }
+}
+
+/// Whether a message is a part: without newline, and of the size at which Docker cuts. What json-file has replaced in it has made
+/// it longer.
+pub(super) fn is_part(body: &[u8]) -> bool {
+    body.len() >= DOCKER_PART_BYTES && !body.ends_with(b"\n")
 }
 
 /// How many bytes at the end begin a character without ending it.
