@@ -13,7 +13,10 @@ use std::path::Path;
 
 /// What is about to happen.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(test), allow(dead_code))]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "what it happens to is looked at by the faulty disk of the tests only")
+)]
 enum Effect<'a> {
     Create(&'a Path),
     Write(&'a File, &'a [u8], u64),

@@ -55,7 +55,7 @@ pub(super) enum End {
     /// After a last checkpoint.
     Clean,
     /// At once, as if killed. For tests.
-    #[cfg_attr(not(test), allow(dead_code))]
+    #[cfg_attr(not(test), allow(dead_code, reason = "only tests kill the thread"))]
     Crash,
 }
 

@@ -18,6 +18,8 @@ struct Side {
     reordered: Ranges,
     /// A gap record came since the last record.
     gap: bool,
+    /// A message that is not whole and says so: right only if a gap comes next.
+    cut: Option<String>,
 }
 
 /// One container's life.
@@ -107,7 +109,10 @@ impl Book {
             let container = text_after(line, b"\"container_id\":\"");
             let run = inner.containers.get(&container).and_then(|run| inner.runs.get_mut(run));
             if let Some(run) = run {
-                run.sides.iter_mut().for_each(|side| side.gap = true);
+                for side in &mut run.sides {
+                    side.gap = true;
+                    side.cut = None;
+                }
             }
             return;
         }
@@ -115,6 +120,7 @@ impl Book {
         let name = String::from_utf8_lossy(mark.run).into_owned();
         let Some(run) = inner.runs.get_mut(&name) else { return };
         let side = &mut run.sides[stream_of(line)];
+        inner.broken.extend(side.cut.take());
         let (at, end) = (Range::new(mark.seq, mark.seq + 1), side.seen.end());
         if side.seen.covers(at) {
             side.twice += 1;
@@ -127,7 +133,11 @@ impl Book {
         side.gap = false;
         side.seen.insert(at);
         if let Some(why) = is_not_whole(line) {
-            note(&mut inner.broken, || format!("not whole: {name} seq {}: {why}", mark.seq));
+            let why = format!("not whole: {name} seq {}: {why}", mark.seq);
+            match run.ruthless && memchr_find(line, b"\"truncated\":\"true\"") {
+                true => side.cut = Some(why),
+                false => note(&mut inner.broken, || why),
+            }
         }
     }
 
@@ -188,6 +198,7 @@ impl Book {
     pub(super) fn complaints(&self) -> Vec<String> {
         let inner = self.inner();
         let mut all = inner.broken.clone();
+        all.extend(inner.runs.values().flat_map(|run| &run.sides).filter_map(|side| side.cut.clone()));
         for (name, run) in &inner.runs {
             for (i, stream) in ["stdout", "stderr"].into_iter().enumerate() {
                 let (side, mut gone) = (&run.sides[i], Vec::new());
