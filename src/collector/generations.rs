@@ -32,7 +32,7 @@ mod losses;
 
 use super::births::Births;
 use super::checkpoint::Positions;
-use super::input::{FileId, Input, generation, is_shortage, last_sibling, open_sibling};
+use super::input::{FileId, Input, closed_sibling, generation, is_shortage, last_sibling, open_sibling};
 use super::lines::Lines;
 use super::log_file::{Log, Loss, is_damage};
 use super::watch::{self, Watch, Watcher};
@@ -65,7 +65,18 @@ struct Found {
     number: u32,
     id: FileId,
     input: Input,
+    /// `None` also where it is open under this inode already.
     generation: Option<Generation>,
+    fault: Option<Fault>,
+}
+
+/// Why nobody knows what a rotated file holds.
+#[derive(Debug)]
+enum Fault {
+    /// It cannot be opened, or its beginning cannot be read: that may pass.
+    Passing,
+    /// It is damaged for good.
+    Damaged(Loss),
 }
 
 impl Found {
@@ -390,28 +401,38 @@ impl Generations {
                 Ok(None) => continue,
                 Err(error) if number == 0 || is_shortage(&error) => return Err(error),
                 Err(error) => {
-                    // No reason to leave the others unread. It is tried again at the next rotation.
                     self.complain("a rotated log file cannot be opened", &error);
-                    continue;
+                    let Some(closed) = closed_sibling(&self.log_path, number, &error) else { continue };
+                    closed
                 }
             };
-            let mut found = Found { number, id, input, generation: None };
-            if !self.open.iter().any(|log| log.id == Some(id)) {
-                match found.input.head() {
-                    Ok(head) => found.generation = generation(&head, number > 0),
-                    Err(error) if number == 0 => return Err(error),
-                    Err(_) if self.unreadable.contains(&id) => continue,
-                    Err(error) if is_damage(&error) => {
-                        self.unreadable(&found, &error);
-                        continue;
-                    }
-                    // Read in its turn, when it may have passed.
-                    Err(error) => self.complain("a rotated log file cannot be read", &error),
-                }
-            }
+            let mut found = Found { number, id, input, generation: None, fault: None };
+            self.identify(&mut found)?;
             all.push(found);
         }
+        // What is not there any more may have given its inode to another.
+        self.unreadable.retain(|id| all.iter().any(|found| found.id == *id));
         Ok(all)
+    }
+
+    /// Reads the beginning of a file that is not open by inode. Of a rotated one, an error is noted, not returned.
+    fn identify(&mut self, found: &mut Found) -> io::Result<()> {
+        if self.open.iter().any(|log| log.id == Some(found.id)) {
+            return Ok(());
+        }
+        match found.input.head() {
+            Ok(head) => found.generation = generation(&head, found.number > 0),
+            Err(error) if found.number == 0 => return Err(error),
+            Err(error) if is_damage(&error) => {
+                self.complain("a rotated log file is damaged", &error);
+                found.fault = Some(Fault::Damaged(losses::of_damaged(&found.input, &error)));
+            }
+            Err(error) => {
+                self.complain("a rotated log file cannot be read", &error);
+                found.fault = Some(Fault::Passing);
+            }
+        }
+        Ok(())
     }
 
     /// Opens what of `found` (newest first) is not open, done or delivered, each in its place.
@@ -428,35 +449,71 @@ impl Generations {
         }
         self.chain = found.iter().any(|found| found.number > 0);
         self.look_for_gap(&found);
-        let known = found.iter().find(|found| found.generation.is_some_and(|generation| self.knows(generation)));
-        let known = known.map_or(u32::MAX, |found| found.number);
-        let mut fresh = 0;
+        let is_known = |found: &&Found| found.generation.is_some_and(|generation| self.knows(generation));
+        let is_met = |found: &&Found| is_known(found) || self.open.iter().any(|log| found.is(log));
+        let known = found.iter().find(is_known).map_or(u32::MAX, |found| found.number);
+        let met = found.iter().find(is_met).map_or(u32::MAX, |found| found.number);
+        let (mut fresh, mut damage) = (0, None);
         // What is open and has no name any more is older than all that has one; and nothing goes before what is being read.
         let mut at = self.open.iter().take_while(|log| !found.iter().any(|found| found.is(log))).count();
         at = at.max(usize::from(self.open.front().is_some_and(|log| log.begun_source().is_some())));
-        for found in found.into_iter().rev() {
+        for mut found in found.into_iter().rev() {
             if let Some(i) = self.open.iter().position(|log| found.is(log)) {
                 self.adopt(i, found);
+                if let Some(loss) = damage.take() {
+                    self.lose_before(i, loss);
+                }
                 // Never back: the live log is the last.
                 at = at.max(i + 1);
-            } else if self.open.len() < OPEN_GENERATIONS && !self.is_settled(&found) {
+                continue;
+            }
+            match found.fault.take() {
+                Some(_) if self.unreadable.contains(&found.id) => continue,
+                // Where something newer was met before, this was delivered, or reported.
+                Some(Fault::Damaged(loss)) => {
+                    damage = if found.number < met { Some(Loss::join(damage, loss)) } else { damage };
+                    self.note_unreadable(found.id);
+                    continue;
+                }
+                Some(Fault::Passing) if found.number > known => continue,
+                Some(Fault::Passing) | None => {}
+            }
+            let has_room = self.open.len() < OPEN_GENERATIONS;
+            if has_room && !self.is_settled(&found) && !self.is_too_late(at) {
                 let rotation = self.scanned && !(self.open.is_empty() && self.done.is_empty());
                 self.metrics.rotations.inc_by(u64::from(rotation));
                 let superseded = found.number > known;
-                self.insert(at, found);
+                self.insert(at, found, damage.take());
                 self.open[at].superseded = superseded;
                 at += 1;
                 fresh += 1;
             }
         }
+        if let Some(loss) = damage {
+            self.lose_before(self.open.len(), loss);
+        }
         self.scanned = true;
         fresh
+    }
+
+    /// Whether `at` is behind the log that is being written to, so that what goes there would never be read. Docker puts
+    /// nothing there; it is read once the log is rotated.
+    fn is_too_late(&mut self, at: usize) -> bool {
+        let late = at == self.open.len() && self.live().is_some();
+        if late {
+            let error = io::Error::other("it appeared when the log that is newer was being read already");
+            self.complain("a rotated log file is left aside until the next rotation", &error);
+        }
+        late
     }
 
     /// What is open already was found again: perhaps under another inode, of which one is to be read on.
     fn adopt(&mut self, i: usize, found: Found) {
         let log = &mut self.open[i];
         if log.id == Some(found.id) {
+            if matches!(log.input, Input::Closed(_)) {
+                log.input = found.input;
+            }
             if log.watch.is_none() {
                 self.watch_log(i);
             }
@@ -476,12 +533,13 @@ impl Generations {
         self.watch_log(i);
     }
 
-    fn insert(&mut self, at: usize, found: Found) {
+    /// Opens what was found, with what is missing before it.
+    fn insert(&mut self, at: usize, found: Found, missing: Option<Loss>) {
         let mut log = Log::new(found.input, found.id, found.number > 0, &self.metrics);
         if let Some(generation) = found.generation {
             self.name(&mut log, generation);
         }
-        if let Some(loss) = self.orphan.take() {
+        for loss in [self.orphan.take(), missing].into_iter().flatten() {
             log.lose(loss);
         }
         self.open.insert(at, log);
@@ -494,7 +552,14 @@ impl Generations {
         let mut start = self.start_of(generation);
         let size = log.input.size().ok().flatten().unwrap_or(u64::MAX);
         match self.positions.get(&key) {
-            Some(delivered) if delivered.end() <= size => log.delivered = delivered.clone(),
+            Some(delivered) if delivered.end() <= size => {
+                log.delivered = delivered.clone();
+                if !log.input.is_whole_up_to(delivered.end()) {
+                    log.lose(Loss::new(
+                        "the log has lost its end, which had been read, and has grown again; lines may be missing",
+                    ));
+                }
+            }
             Some(_) => log.lose(Loss::new("the log has lost its end, which had been read; lines may be missing")),
             None => {
                 if let Some(loss) = self.lost.take() {

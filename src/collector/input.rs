@@ -45,6 +45,8 @@ impl FileId {
 thread_local! {
     /// Inode of a plain file that cannot be read: no real file fails on demand.
     pub static BROKEN: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
+    /// Inode of a file that cannot be opened.
+    pub static CLOSED: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
 }
 
 /// An open log file.
@@ -54,6 +56,8 @@ pub enum Input {
     Plain(File),
     /// As Docker compresses it after a rotation.
     Gzip(Gzip),
+    /// It is there, but cannot be opened.
+    Closed(Errno),
     /// Its bytes are no more.
     Gone,
 }
@@ -76,6 +80,10 @@ impl Input {
         if !meta.is_file() {
             return Ok(None);
         }
+        #[cfg(test)]
+        if CLOSED.get() == Some(meta.ino()) {
+            return Err(Errno::ACCESS.into());
+        }
         let id = FileId { dev: meta.dev(), ino: meta.ino() };
         let compressed = path.extension().is_some_and(|extension| extension == "gz");
         let input = if compressed { Self::Gzip(Gzip::new(file)) } else { Self::Plain(file) };
@@ -86,7 +94,7 @@ impl Input {
     pub fn plain(&self) -> Option<&File> {
         match self {
             Self::Plain(file) => Some(file),
-            Self::Gzip(_) | Self::Gone => None,
+            Self::Gzip(_) | Self::Closed(_) | Self::Gone => None,
         }
     }
 
@@ -106,7 +114,7 @@ impl Input {
         let file = match self {
             Self::Plain(file) => file,
             Self::Gzip(gzip) => gzip.file(),
-            Self::Gone => return Ok(None),
+            Self::Closed(_) | Self::Gone => return Ok(None),
         };
         let meta = file.metadata()?;
         Ok((meta.nlink() == 0).then_some(meta.len()))
@@ -124,6 +132,7 @@ impl Input {
                 let mut gzip = gzip.anew();
                 head_of(|_, into| gzip.inflate(into))
             }
+            Self::Closed(error) => Err((*error).into()),
             Self::Gone => Ok(Vec::new()),
         }
     }
@@ -136,7 +145,19 @@ impl Input {
         match self {
             Self::Plain(file) => Ok(file.metadata()?.len() <= offset),
             Self::Gzip(gzip) => gzip.ends_at(offset),
+            Self::Closed(error) => Err((*error).into()),
             Self::Gone => Ok(true),
+        }
+    }
+
+    /// Whether a line, or the file, ends at `offset`, up to which it was read before; as far as that can be told without
+    /// inflating. Where it does not, other bytes are there now than those that were read.
+    pub fn is_whole_up_to(&self, offset: u64) -> bool {
+        let Self::Plain(file) = self else { return true };
+        let mut around = [0; 2];
+        match rustix::io::pread(file, &mut around[..], offset.saturating_sub(1)) {
+            Ok(2) => offset == 0 || around[0] == b'\n',
+            _ => true,
         }
     }
 
@@ -151,6 +172,7 @@ impl Input {
             Self::Plain(file) if BROKEN.get() == Some(file.metadata()?.ino()) => Err(Errno::IO.into()),
             Self::Plain(file) => Ok(Some(rustix::io::pread(file, spare_capacity(into), offset)?)),
             Self::Gzip(gzip) => gzip.read_at(offset, into),
+            Self::Closed(error) => Err((*error).into()),
             Self::Gone => Ok(Some(0)),
         }
     }
@@ -223,18 +245,27 @@ pub fn open_sibling(log: &Path, number: u32) -> io::Result<Option<(Input, FileId
     if number == 0 {
         return Input::open(log);
     }
-    let sibling = |suffix: &str| {
-        let mut path = log.as_os_str().to_owned();
-        path.push(format!(".{number}{suffix}"));
-        PathBuf::from(path)
-    };
-    if let Some(plain) = Input::open(&sibling(""))? {
+    let [plain, archive] = ["", ".gz"].map(|suffix| sibling(log, number, suffix));
+    if let Some(plain) = Input::open(&plain)? {
         return Ok(Some(plain));
     }
-    let archive = Input::open(&sibling(".gz"))?;
+    let archive = Input::open(&archive)?;
     // A rotation in between has put another file there, whose archive has only begun; where the plain file is gone once the
     // archive is open, that is complete.
-    Ok(Input::open(&sibling(""))?.or(archive))
+    Ok(Input::open(&plain)?.or(archive))
+}
+
+/// What stands for a sibling that `error` kept from being opened; `None` when it is not there any more.
+pub fn closed_sibling(log: &Path, number: u32, error: &io::Error) -> Option<(Input, FileId)> {
+    let mut ids = ["", ".gz"].into_iter().map(|suffix| FileId::at(&sibling(log, number, suffix)).ok().flatten());
+    let id = ids.find_map(|id| id)?;
+    Some((Input::Closed(Errno::from_io_error(error).unwrap_or(Errno::IO)), id))
+}
+
+fn sibling(log: &Path, number: u32, suffix: &str) -> PathBuf {
+    let mut path = log.as_os_str().to_owned();
+    path.push(format!(".{number}{suffix}"));
+    path.into()
 }
 
 /// Whether an error is about this process rather than about one file.

@@ -23,12 +23,14 @@ pub struct Loss {
     pub bytes: Option<u64>,
     /// Time of the last of them, if known.
     pub to: Option<String>,
+    /// The next process finds it out for itself.
+    pub found_again: bool,
 }
 
 impl Loss {
     /// Nothing is known but the reason.
     pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: reason.into(), bytes: None, to: None }
+        Self { reason: reason.into(), bytes: None, to: None, found_again: false }
     }
 
     /// Two losses at one place, the older first, become one. The bytes are then those that are known, at least.
@@ -42,7 +44,7 @@ impl Loss {
             (Some(older), Some(newer)) => Some(older + newer),
             (known, None) | (None, known) => known,
         };
-        Self { reason, bytes, to: newer.to.or(older.to) }
+        Self { reason, bytes, to: newer.to.or(older.to), found_again: older.found_again && newer.found_again }
     }
 }
 
@@ -152,7 +154,7 @@ impl Log {
         let read = self.lines.end();
         match &self.input {
             Input::Gzip(gzip) => {
-                Loss { reason: reason.into(), bytes: gzip.lost_behind(read, error), to: gzip.last_time() }
+                Loss { bytes: gzip.lost_behind(read, error), to: gzip.last_time(), ..Loss::new(reason) }
             }
             _ => Loss { bytes: self.unread(), ..Loss::new(reason) },
         }
@@ -188,6 +190,11 @@ impl Log {
     pub fn rotate(&mut self) {
         self.rotated = true;
         self.watch = None;
+    }
+
+    /// Goes on in another file with the same lines.
+    pub(super) fn read_on_in(&mut self, input: Input, id: FileId) {
+        (self.input, self.id) = (input, Some(id));
     }
 
     /// Gives up the file: what is not read yet is no more, and the next step is its end.

@@ -138,7 +138,7 @@ struct Reading {
     /// Ids of containers of which it was said that nobody can read their log.
     unreadable: HashSet<String>,
     /// Containers whose log file is there and cannot be opened: looked at again from time to time.
-    waiting: HashMap<String, Facts>,
+    waiting: HashMap<String, Box<Facts>>,
     /// Containers that were followed to their end, oldest first. An event of the API that comes late must not make a stream
     /// of a log that has been read from its file; and the directory may come back, of which nothing is to be read twice.
     over: VecDeque<(String, Done)>,
@@ -147,6 +147,8 @@ struct Reading {
 #[derive(Debug)]
 struct Followed {
     container: Arc<Container>,
+    /// As it was found, to follow it again when its directory comes back while what was in it is still being read.
+    facts: Box<Facts>,
     /// Tells the task to read to the log's current end and return.
     stop: Sender<bool>,
     /// Tells a stream that something happened to its container.
@@ -190,7 +192,7 @@ impl Reading {
         match event {
             Event::Found(facts) => match self.followed.get(&facts.id) {
                 Some(followed) => followed.again.notify_one(),
-                None => self.follow(&facts),
+                None => self.follow(facts),
             },
             Event::Started(id) => {
                 if let Some(followed) = self.followed.get(&id) {
@@ -210,18 +212,18 @@ impl Reading {
     }
 
     /// Starts reading a container's log, if there is a way.
-    fn follow(&mut self, facts: &Facts) {
+    fn follow(&mut self, facts: Box<Facts>) {
         let container = facts.container();
         let streamed = stream::source(container.clone());
         let committed = self.positions.get(&streamed.key()).cloned();
         let over = self.over.iter().position(|(id, _)| *id == container.id);
         let by_file = over.is_some() || self.positions.any_of(&container.id);
-        let way = match way(facts, &self.dir, self.api.as_ref(), committed.is_some(), by_file) {
+        let way = match way(&facts, &self.dir, self.api.as_ref(), committed.is_some(), by_file) {
             Ok(Way::Stream(_)) if over.is_some() => return,
             Ok(way) => way,
             Err(why) => {
-                if driver_is_file(facts) {
-                    self.waiting.insert(container.id.clone(), facts.clone());
+                if driver_is_file(&facts) {
+                    self.waiting.insert(container.id.clone(), facts);
                 }
                 if over.is_none() && self.unreadable.insert(container.id.clone()) {
                     tracing::warn!(container = container.name, service = container.service, "not collected: {why}");
@@ -260,14 +262,14 @@ impl Reading {
                 });
             }
         }
-        self.followed.insert(container.id.clone(), Followed { container, stop, again, removed });
+        self.followed.insert(container.id.clone(), Followed { container, facts, stop, again, removed });
         self.metrics.containers.set(self.followed.len() as i64);
     }
 
     /// Looks at what could not be opened.
     fn try_again(&mut self) {
         for facts in std::mem::take(&mut self.waiting).into_values() {
-            self.follow(&facts);
+            self.follow(facts);
         }
     }
 
@@ -282,6 +284,10 @@ impl Reading {
             done.shrink_to_fit();
             self.over.push_back((followed.container.id.clone(), done));
             self.over.drain(..self.over.len().saturating_sub(OVER));
+            // Away for a moment: discovery found it again while its lines were still being read, or did not notice at all.
+            if driver_is_file(&followed.facts) && self.dir.join(&followed.facts.id).is_dir() {
+                self.follow(followed.facts);
+            }
         }
         self.metrics.containers.set(self.followed.len() as i64);
     }

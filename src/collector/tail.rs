@@ -197,7 +197,7 @@ impl Tail {
     }
 
     async fn send_gap(&mut self, source: Arc<Source>, loss: Loss) {
-        let Loss { reason, bytes, to } = loss;
+        let Loss { reason, bytes, to, .. } = loss;
         tracing::warn!(container = %source.container.name, bytes, "{reason}");
         self.metrics.gap_bytes.inc_by(bytes.unwrap_or(0));
         self.metrics.gaps.inc();

@@ -194,6 +194,34 @@ async fn directory_alone() {
     collecting.end_with(&[]).await;
 }
 
+/// The mount was away for a moment, while the receiver was.
+#[tokio::test]
+async fn a_directory_that_comes_back_while_its_lines_wait_is_followed_again() {
+    for api in [false, true] {
+        let host = Host::new();
+        host.create(1, container("web", "json-file", compose("web")));
+        for n in 0..3000 {
+            host.log(1, &format!("{n:04}"));
+        }
+        let mut collecting = host.collect(api, Positions::default());
+        collecting.followed(1).await;
+        let (dir, away) = (host.dir().join(id(1)), host.root.path().join("away"));
+        // The queue holds a third of the lines at most.
+        while collecting.metrics.lines_read.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        fs::rename(&dir, &away).unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        fs::rename(&away, &dir).unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let lines = collecting.lines(3000).await;
+        assert!(lines.iter().enumerate().all(|(n, line)| line.2 == format!("{n:04}")), "each once");
+        host.log(1, "after");
+        collecting.expect(&[(1, "web", "after")]).await;
+        collecting.end_with(&[]).await;
+    }
+}
+
 #[tokio::test]
 async fn api_alone_through_renames_and_a_daemon_that_restarts() {
     let mut host = Host::new();

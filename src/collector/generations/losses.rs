@@ -2,9 +2,9 @@
 //! missing reported before the lines that follow it.
 
 use super::super::births::Unseen;
-use super::super::input::{Input, generation};
+use super::super::input::{FileId, Input, generation};
 use super::super::lines::Lines;
-use super::super::log_file::Loss;
+use super::super::log_file::{Log, Loss};
 use super::super::watch;
 use super::{Found, Generations, MAX_SIBLING};
 use crate::position::Ranges;
@@ -40,21 +40,24 @@ impl Generations {
             Some(_) if log.superseded && !begun => Some(None),
             Some(source) => Some(Some((source, loss))),
             None => {
-                self.unreadable.extend(id);
-                self.unreadable.truncate(MAX_SIBLING as usize);
-                self.lose_before(1, loss);
+                if let Some(id) = id {
+                    self.note_unreadable(id);
+                }
+                self.lose_before(1, Loss { found_again: true, ..loss });
                 Some(None)
             }
         }
     }
 
-    /// A gap behind which nothing has come, where nothing more can come.
+    /// A gap behind which nothing has come, where nothing more can come, at least not in this process.
     pub fn take_last_loss(&mut self) -> Option<(Arc<Source>, Loss)> {
-        let lost = self.lost.take().filter(|_| self.removed);
-        let loss = match (self.orphan.take(), lost) {
+        let loss = match (self.orphan.take(), self.lost.take()) {
             (orphan, Some(lost)) => Loss::join(orphan, lost),
             (orphan, None) => orphan?,
         };
+        if loss.found_again && !self.removed {
+            return None;
+        }
         let (generation, _) = *self.done.back()?;
         Some((Arc::new(Source { container: self.container.clone(), generation }), loss))
     }
@@ -75,12 +78,28 @@ impl Generations {
     /// Gives up the newest of the generations that nobody can open again; false when there is none but the oldest.
     pub(super) fn make_room(&mut self) -> bool {
         self.measure();
+        if (1..self.open.len()).any(|i| self.open[i].is_unlinked()) {
+            self.turn_to_archives();
+        }
         let Some(i) = (1..self.open.len()).rev().find(|i| self.open[*i].is_unlinked()) else { return false };
         let Some(mut log) = self.open.remove(i) else { return false };
         let reason = "more rotated files were waiting to be read than are kept open; their lines are lost";
         let loss = Loss { bytes: log.unread(), ..Loss::new(reason) };
         self.lose_before(i, Loss::join(log.take_gap(), loss));
         true
+    }
+
+    /// Reads on in their archives what has been compressed meanwhile: those have a name.
+    fn turn_to_archives(&mut self) {
+        let Ok(found) = self.find() else { return };
+        for found in found {
+            let of_archive = |log: &Log| log.is_unlinked() && log.generation() == found.generation;
+            let Input::Gzip(_) = found.input else { continue };
+            if let Some(i) = self.open.iter().position(of_archive).filter(|_| found.generation.is_some()) {
+                self.open[i].read_on_in(found.input, found.id);
+            }
+        }
+        self.measure();
     }
 
     /// The file that is being written to has become shorter than what was read of it. What follows in it is a new
@@ -126,16 +145,10 @@ impl Generations {
         }
     }
 
-    /// A rotated file, of which not even the beginning can be read. It is met again at every rotation, and reported once.
-    pub(super) fn unreadable(&mut self, found: &Found, error: &io::Error) {
-        self.complain("a rotated log file is damaged", error);
-        self.unreadable.push_front(found.id);
+    /// A rotated file that nothing can be had of. It is met again at every rotation, and reported once.
+    pub(super) fn note_unreadable(&mut self, id: FileId) {
+        self.unreadable.push_front(id);
         self.unreadable.truncate(MAX_SIBLING as usize);
-        let mut loss = Loss::new("a rotated log file is damaged; its lines are missing unless they were read before");
-        if let Input::Gzip(gzip) = &found.input {
-            (loss.bytes, loss.to) = (gzip.lost_behind(0, error), gzip.last_time());
-        }
-        self.lost = Some(Loss::join(self.lost.take(), loss));
     }
 
     /// Whether the generation that is known to be the last one has left no trace among `found`, although others have.
@@ -143,7 +156,8 @@ impl Generations {
         if !self.scanned {
             let read_before = self.positions.any_of(&self.container.id) || !self.done.is_empty();
             if read_before && !found.iter().filter_map(|found| found.generation).any(|known| self.knows(known)) {
-                self.lost = Some(Loss::new("the log was rotated away while nobody read it; lines may be missing"));
+                let loss = Loss::new("the log was rotated away while nobody read it; lines may be missing");
+                self.lost = Some(Loss { found_again: true, ..loss });
             }
             return;
         }
@@ -153,9 +167,20 @@ impl Generations {
             (None, None) => true,
         };
         let complete = found.first().is_some_and(|found| found.number == 0);
-        if complete && found.iter().any(|found| found.number > 0) && !found.iter().any(is_last) {
+        let left_behind = found.iter().any(|found| found.number > 0);
+        if complete && left_behind && !found.iter().any(is_last) {
             let loss = Loss::new("the log was rotated faster than it was read; lines may be missing");
             self.lost = Some(Loss::join(self.lost.take(), loss));
         }
     }
+}
+
+/// What is lost with an archive of which not even the beginning can be read.
+pub(super) fn of_damaged(input: &Input, error: &io::Error) -> Loss {
+    let reason = "a rotated log file is damaged; its lines are missing unless they were read before";
+    let (bytes, to) = match input {
+        Input::Gzip(gzip) => (gzip.lost_behind(0, error), gzip.last_time()),
+        _ => (None, None),
+    };
+    Loss { bytes, to, found_again: true, ..Loss::new(reason) }
 }

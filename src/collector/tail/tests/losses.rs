@@ -5,7 +5,7 @@ use crate::collector::input::BROKEN;
 use crate::limits::{MAX_ENVELOPE_BYTES, OPEN_GENERATIONS};
 use std::os::unix::fs::MetadataExt as _;
 
-fn gaps(got: &[Got]) -> Vec<(&str, Option<u64>)> {
+pub fn gaps(got: &[Got]) -> Vec<(&str, Option<u64>)> {
     let gaps = got.iter().filter_map(|got| match got {
         Got::Gap(reason, bytes) => Some((reason.as_str(), *bytes)),
         _ => None,
@@ -20,7 +20,7 @@ fn reason(got: &Got) -> Option<&str> {
     }
 }
 
-fn without_gaps(got: &[Got]) -> Vec<Got> {
+pub fn without_gaps(got: &[Got]) -> Vec<Got> {
     got.iter().filter(|got| reason(got).is_none()).cloned().collect()
 }
 
