@@ -22,6 +22,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How long the running forwarder is waited for. It answers within half of `limits::ADMIN_TIMEOUT`.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Default of `drain --timeout`: a receiver that is held is asked again within it (`limits::BACKOFF_HELD`).
+const DRAIN_TIMEOUT: &str = "60";
 /// How often `drain` looks at its progress and tells it.
 const TICK: Duration = Duration::from_secs(1);
 /// Ranges of a position that the table shows.
@@ -68,7 +70,7 @@ pub fn command() -> Command {
         .long_about(EXPORT)
         .arg(flag("dead", "Those of the dead letters instead"));
     let drain = Command::new("drain").about("Send the dead letters again").long_about(DRAIN).arg(
-        number("timeout", "SECONDS", "30")
+        number("timeout", "SECONDS", DRAIN_TIMEOUT)
             .help("Without a running forwarder: give up when the receiver has settled nothing for so long"),
     );
     Command::new("spool")
@@ -317,7 +319,8 @@ fn clip(text: &str, chars: usize) -> String {
 
 /// `spool drain`; `given` has its flags.
 pub fn drain(config: &Config, given: &ArgMatches) -> ExitCode {
-    let patience = given.get_one::<u32>("timeout").map_or(30, |seconds| *seconds);
+    // The command line fills in the default.
+    let patience = given.get_one::<u32>("timeout").copied().unwrap_or_default();
     match admin::ask_to_drain(&config.state_dir, ASK_TIMEOUT) {
         Ok(Some(answer)) => taken_over(&answer),
         Ok(None) if !config.state_dir.is_dir() => exit::with(
@@ -470,6 +473,16 @@ fn say(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::BACKOFF_HELD;
+
+    #[test]
+    fn a_held_receiver_is_asked_again_before_drain_gives_up() {
+        let given = command().get_matches_from(["spool", "drain"]);
+        let given = given.subcommand_matches("drain").unwrap();
+        let patience = Duration::from_secs(u64::from(*given.get_one::<u32>("timeout").unwrap()));
+        assert!(patience >= BACKOFF_HELD * 2, "{patience:?}");
+    }
+
 
     #[test]
     fn nothing_that_is_shown_can_steer_a_terminal() {
