@@ -28,6 +28,8 @@ pub mod http;
 mod report;
 pub mod retry;
 pub mod spool;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use crate::admin::Health;
 use crate::config::Config;
