@@ -17,6 +17,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 thread_local! {
     static DISK: RefCell<Option<Arc<Disk>>> = const { RefCell::new(None) };
@@ -52,6 +53,7 @@ struct State {
     dead: bool,
     full: bool,
     bad_syncs: u32,
+    sync_takes: Duration,
     /// Of every file that was ever created here, by inode, which an open descriptor keeps from being used again.
     files: HashMap<u64, Kept>,
     /// Durable names.
@@ -107,6 +109,7 @@ impl Disk {
             dead: false,
             full: false,
             bad_syncs: 0,
+            sync_takes: Duration::ZERO,
             files: HashMap::new(),
             names: BTreeMap::new(),
             pending: Vec::new(),
@@ -161,12 +164,23 @@ impl Disk {
         self.state().bad_syncs = count;
     }
 
+    /// From now on each sync takes so long, and so does each change of the index, which is synced too.
+    pub(crate) fn slow_down(&self, sync_takes: Duration) {
+        self.state().sync_takes = sync_takes;
+    }
+
     /// Leaves of the files what a power loss might. The process must be dead.
     pub(crate) fn lose_power(&self) {
         self.state().lose_power();
     }
 
     fn before(&self, effect: Effect<'_>) -> io::Result<()> {
+        if let Effect::Sync(_) | Effect::Index(_) = effect {
+            let until = Instant::now() + self.state().sync_takes;
+            while Instant::now() < until && !self.is_dead() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         let mut state = self.state();
         state.effects += 1;
         if state.dead || state.effects >= state.dies_at {
