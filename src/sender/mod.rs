@@ -317,8 +317,11 @@ impl Sender {
         self.away_until.is_some() || self.spool_holds_anything() || self.aloft.iter().any(stalled)
     }
 
+    /// A frame in memory counts even when its directory has been taken away: it is older than all that is not in the spool.
     fn spool_holds_anything(&self) -> bool {
-        self.appending.is_some() || self.store.as_ref().is_some_and(|store| store.usage().frames > 0)
+        self.appending.is_some()
+            || !self.ready_frames.is_empty()
+            || self.store.as_ref().is_some_and(|store| store.usage().frames > 0)
     }
 
     /// The batches in the air go to the spool before anything younger does.

@@ -5,7 +5,8 @@ use crate::position::{Cover, Generation, Range};
 use crate::sender::spool::fault::faulty::{self, Disk};
 use crate::sender::spool::{DeadLetter, Options};
 use crate::source::{Container, SourceKey};
-use rask::receiver::{Options as Receives, Receiver};
+use rask::receiver::{Fault, Options as Receives, Receiver};
+use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -136,6 +137,38 @@ impl Bench {
             self.metrics.lines_delivered.get() + spooled + dropped("spool_corrupt") + self.sender.undelivered_lines();
         let recovered = self.metrics.lines_recovered.get();
         assert_eq!(self.read + recovered, went, "recovered {recovered}, dropped {}", dropped("spool_corrupt"));
+    }
+}
+
+/// The state directory is taken away while a batch from it is in the air, which arrives, or comes back and goes first.
+#[test]
+fn a_frame_in_the_air_outlives_its_directory() {
+    for fails in [false, true] {
+        let mut bench = Bench::new(Receives::default(), "1");
+        bench.receiver.stop_listening();
+        (0..3).for_each(|_| bench.read(1, 10));
+        bench.drive("they are in the spool", |bench| bench.sender.is_drained());
+        bench.receiver.set_fault(if fails { Fault::Hang } else { Fault::None });
+        bench.receiver.start_listening().unwrap();
+        let aloft = |bench: &Bench| bench.sender.aloft.iter().any(|aloft| aloft.frame.is_some());
+        let asked = bench.receiver.totals().requests;
+        bench.drive("the frame is in the air", |bench| {
+            aloft(bench) && (!fails || bench.receiver.totals().requests > asked)
+        });
+        fs::remove_dir_all(&bench.state).unwrap();
+        bench.sync();
+        assert!(aloft(&bench), "its landing is not known yet");
+        assert_eq!(bench.store.usage().frames, 0);
+        bench.receiver.set_fault(Fault::None);
+        // What is read now could fly at once.
+        bench.sender.patience = PATIENCE;
+        bench.drive("it has landed", |bench| bench.sender.aloft.is_empty());
+        (0..2).for_each(|_| bench.read(1, 10));
+        bench.drive("all have come", |bench| bench.receiver.totals().records == 5 && bench.sender.is_drained());
+        assert_eq!(bench.came(1), [0, 1, 2, 3, 4], "fails: {fails}");
+        bench.drive("nothing is in the air", |bench| bench.sender.aloft.is_empty());
+        bench.assert_conserved();
+        assert_eq!(bench.metrics.lines_recovered.get(), 3, "what was given up has come through");
     }
 }
 
