@@ -179,7 +179,9 @@ impl Sender {
         }
     }
 
-    /// Whether the parser may produce more. A batch counts until it is delivered or in the spool, wherever it is.
+    /// Whether the parser may produce more. A batch counts until it is delivered or in the spool, wherever it is. Those that are in
+    /// the spool and still in the air come on top ([`limits::SENDER_BYTES`]): were they counted, a receiver that hangs would stop the
+    /// reading, and the drain at the end with it.
     pub fn has_room(&self) -> bool {
         let open: usize = self.open.iter().map(|records| records.body.len()).sum();
         let appending = self.appending.as_ref().map(|(outgoing, _)| outgoing);
@@ -522,8 +524,12 @@ impl Sender {
                 self.reuse(aloft.batch);
             }
             (Some((parts, _)), Some((id, lines))) => {
-                let load = Load { parts, tally, frame: Some((id, lines)), oldest: None };
-                self.ready_frames.insert(id, load);
+                let whole = matches!((&parts[..], &aloft.batch), ([part], Some(batch)) if Arc::ptr_eq(part, batch));
+                // Of the batches that many containers had in the air, all but one are read again when it is their turn.
+                if !whole || self.ready_frames.is_empty() {
+                    let load = Load { parts, tally, frame: Some((id, lines)), oldest: None };
+                    self.ready_frames.insert(id, load);
+                }
             }
             (Some((parts, _)), None) => {
                 self.settle(tally, aloft.oldest);

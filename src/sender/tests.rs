@@ -172,6 +172,47 @@ fn a_frame_in_the_air_outlives_its_directory() {
     }
 }
 
+/// Bytes of batches in memory, each counted once.
+fn held(sender: &Sender) -> usize {
+    let ready = sender.ready_frames.values().flat_map(|load| load.parts.iter());
+    let aloft = sender.aloft.iter().filter_map(|aloft| aloft.batch.as_ref());
+    let appending = sender.appending.as_ref().map(|(outgoing, _)| outgoing);
+    let closed = sender.outbox.iter().chain(appending).map(|outgoing| &outgoing.batch);
+    let batches: BTreeMap<_, _> =
+        ready.chain(aloft).chain(closed).map(|batch| (Arc::as_ptr(batch), batch.body.len())).collect();
+    batches.values().sum::<usize>() + sender.open.iter().map(|records| records.body.len()).sum::<usize>()
+}
+
+/// Batches of several containers are in the air and in the spool while nobody answers, and then come back.
+#[test]
+fn many_containers_take_no_more_memory_than_few() {
+    let mut bench = Bench::new(Receives::default(), "16");
+    bench.receiver.set_fault(Fault::Hang);
+    let mut container = 0;
+    let mut fill = |bench: &mut Bench| {
+        while bench.sender.has_room() {
+            container += 1;
+            bench.read(container, limits::BATCH_BYTES - 1000);
+            bench.sender.launch();
+        }
+    };
+    fill(&mut bench);
+    assert!(bench.sender.aloft.len() >= 3);
+    bench.drive("what is in the air is in the spool", |bench| bench.sender.is_drained());
+    fill(&mut bench);
+    assert!(held(&bench.sender) < limits::SENDER_BYTES, "{}", held(&bench.sender));
+    bench.drive("the rest is in the spool", |bench| bench.sender.is_drained());
+    bench.receiver.stop_listening();
+    bench.drive("they have come back", |bench| bench.sender.aloft.is_empty() && bench.sender.is_drained());
+    assert!(held(&bench.sender) < limits::BATCH_BYTES * 3 / 2, "{}", held(&bench.sender));
+    bench.receiver.set_fault(Fault::None);
+    bench.receiver.start_listening().unwrap();
+    bench.drive("all have come", |bench| bench.receiver.totals().records == bench.read);
+    bench.drive("nothing is in the air", |bench| bench.sender.aloft.is_empty());
+    (1..=bench.read as u8).for_each(|container| assert_eq!(bench.came(container), [u64::from(container) - 1]));
+    bench.assert_conserved();
+}
+
 /// Rule 6, while no sync ever ends: what is sent after an acknowledgement that is not on disk was sent soon after it.
 #[test]
 fn a_slow_disk_bounds_what_a_forgetful_receiver_gets_twice() {
