@@ -54,6 +54,7 @@ struct State {
     full: bool,
     bad_syncs: u32,
     sync_takes: Duration,
+    unchangeable: bool,
     /// Of every file that was ever created here, by inode, which an open descriptor keeps from being used again.
     files: HashMap<u64, Kept>,
     /// Durable names.
@@ -110,6 +111,7 @@ impl Disk {
             full: false,
             bad_syncs: 0,
             sync_takes: Duration::ZERO,
+            unchangeable: false,
             files: HashMap::new(),
             names: BTreeMap::new(),
             pending: Vec::new(),
@@ -169,6 +171,11 @@ impl Disk {
         self.state().sync_takes = sync_takes;
     }
 
+    /// Whether bytes that are there cannot be changed, while files can grow.
+    pub(crate) fn set_unchangeable(&self, unchangeable: bool) {
+        self.state().unchangeable = unchangeable;
+    }
+
     /// Leaves of the files what a power loss might. The process must be dead.
     pub(crate) fn lose_power(&self) {
         self.state().lose_power();
@@ -205,6 +212,9 @@ impl State {
                 let torn = self.random.usize(..bytes.len().max(1));
                 file.write_all_at(&bytes[..torn], at)?;
                 return Err(io::ErrorKind::StorageFull.into());
+            }
+            Effect::Write(file, _, at) if self.unchangeable && at < file.metadata()?.len() => {
+                return Err(io::Error::other("a failing disk"));
             }
             Effect::Sync(_) if self.bad_syncs > 0 => {
                 self.bad_syncs -= 1;
