@@ -288,6 +288,7 @@ impl Worker {
         self.metrics.lines_dropped.with_label_values(&["spool_corrupt"]).inc_by(lost);
         self.metrics.lines_pending.with_label_values(&["spool"]).sub(lost as i64);
         self.dead.start_anew();
+        self.shared.remade.notify_one();
         for drain in self.drains.drain(..) {
             let stopped = Some("the state directory was taken away".to_owned());
             let _ = drain.send(Moved { stopped, ..Moved::default() });
