@@ -281,6 +281,7 @@ impl Sender {
                 self.launch_from_memory(now);
             }
         }
+        self.report.records_are_refused(self.target.refusals(), now, self.closing);
         self.count_pending(now);
     }
 
@@ -302,7 +303,7 @@ impl Sender {
         let ages = self.open.iter().filter_map(|records| records.oldest).map(|oldest| oldest + self.patience);
         let pulse = self.trouble(self.launched_at).then(|| self.launched_at + limits::PULSE);
         let unsaved = self.unsaved.then(|| self.launched_at + limits::UNSAVED_LOOK);
-        let pauses = [self.away_until, self.append_after, self.read_after, unsaved];
+        let pauses = [self.away_until, self.append_after, self.read_after, unsaved, self.report.burst_ends()];
         let times = stalls.chain(ages).chain(pauses.into_iter().flatten()).chain(pulse);
         times.filter(|at| *at > self.launched_at).min()
     }
