@@ -65,7 +65,6 @@ fn one(container: &Container, records: &[&Record], dead: &HashMap<String, usize>
             assert!(record.message == *message || cut, "{token} is not whole: {:.100}", record.message);
         }
     }
-    let mut before = None;
     for (i, unit) in container.units.iter().enumerate() {
         let letters = dead.get(&unit.token).copied().unwrap_or(0);
         let refusable = |message: &String| message.contains(REFUSED) || message.len() > MAX_BODY / 2;
@@ -73,11 +72,15 @@ fn one(container: &Container, records: &[&Record], dead: &HashMap<String, usize>
         assert!(letters == 0 || refusable, "{} was not to be refused", unit.token);
         let copies = usize::from(came[i].is_some()) + letters;
         assert!(copies <= 1 || doubtful, "{} is delivered or refused {copies} times", unit.token);
-        before = before.max(came[i]);
         if copies > 0 {
             continue;
         }
         assert!(unit.excused, "{} is missing: {unit:?}", unit.token);
+        // What was split may have begun to be missing long before it was complete.
+        let begun = unit.lines.first().map(|(generation, range)| (*generation, range.start));
+        let ended = |other: &Unit| other.lines.last().map(|(generation, range)| (*generation, range.end));
+        let earlier = (0..i).filter(|other| ended(&container.units[*other]) <= begun);
+        let before = earlier.filter_map(|other| came[other]).max();
         let told = gaps.iter().any(|gap| before.is_none_or(|before| *gap > before));
         assert!(told || unit.untold, "{} is missing and nobody says so: {unit:?}", unit.token);
     }

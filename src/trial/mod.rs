@@ -270,6 +270,13 @@ fn what_is_safe_and_what_is_gone() {
             vec![Action::Nul(0, true), Action::Rotate(0, true)],
         ]
         .concat(),
+        // The first part of a message is gone, the rest of it comes behind a line of the other stream.
+        [
+            vec![Action::Start, Action::Receiver(Receiver::Faulty(Fault::Hang)), Action::Lines(0, 9, 90, 5)],
+            vec![Action::Part(0, Stream::Stderr), Action::CatchUp(0), Action::Crash(End::Killed)],
+            vec![vec![Action::Rotate(0, false), Action::Lines(0, 5, 9, 9)]; 4].concat(),
+        ]
+        .concat(),
         // Nothing but NUL is truncated.
         vec![Action::Create(Rotation::Truncate), Action::Start, Action::Nul(1, true), Action::Rotate(1, false)],
     ];
