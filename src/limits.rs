@@ -43,6 +43,11 @@ pub const BATCH_BYTES: usize = 512 << 10;
 /// made.
 pub const PENDING_BYTES: usize = 3 * BATCH_BYTES;
 
+/// Bytes of records that the sender holds at most, single records beyond `BATCH_BYTES` aside: what is pending and the batch that
+/// exceeds it, as much again in the air when it stalls and goes to the spool, however many containers it is from, and nothing new
+/// takes off before that has landed.
+pub const SENDER_BYTES: usize = 2 * (PENDING_BYTES + BATCH_BYTES);
+
 /// Disjoint ranges that one batch may cover. More than a few means held-back lines; then the batch is closed early,
 /// which keeps `x-rask-batch` short.
 pub const BATCH_RANGES: usize = 32;

@@ -18,7 +18,8 @@ pub struct Metrics {
     pub lines_read: IntCounter,
     /// Bytes read from log files or streams.
     pub bytes_read: IntCounter,
-    /// Lines that the spool still held when this process started, and lines of dead letters that are sent again.
+    /// Lines that the spool still held when this process started, lines of dead letters that are sent again, and lines of a batch that
+    /// was dropped from the spool while it was on its way, and came through.
     pub lines_recovered: IntCounter,
     /// Lines whose records the receiver has acknowledged.
     pub lines_delivered: IntCounter,

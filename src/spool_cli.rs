@@ -22,6 +22,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How long the running forwarder is waited for. It answers within half of `limits::ADMIN_TIMEOUT`.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Default of `drain --timeout`: a receiver that is held is asked again within it (`limits::BACKOFF_HELD`).
+const DRAIN_TIMEOUT: &str = "60";
 /// How often `drain` looks at its progress and tells it.
 const TICK: Duration = Duration::from_secs(1);
 /// Ranges of a position that the table shows.
@@ -68,7 +70,7 @@ pub fn command() -> Command {
         .long_about(EXPORT)
         .arg(flag("dead", "Those of the dead letters instead"));
     let drain = Command::new("drain").about("Send the dead letters again").long_about(DRAIN).arg(
-        number("timeout", "SECONDS", "30")
+        number("timeout", "SECONDS", DRAIN_TIMEOUT)
             .help("Without a running forwarder: give up when the receiver has settled nothing for so long"),
     );
     Command::new("spool")
@@ -317,7 +319,8 @@ fn clip(text: &str, chars: usize) -> String {
 
 /// `spool drain`; `given` has its flags.
 pub fn drain(config: &Config, given: &ArgMatches) -> ExitCode {
-    let patience = given.get_one::<u32>("timeout").map_or(30, |seconds| *seconds);
+    // The command line fills in the default.
+    let patience = given.get_one::<u32>("timeout").copied().unwrap_or_default();
     match admin::ask_to_drain(&config.state_dir, ASK_TIMEOUT) {
         Ok(Some(answer)) => taken_over(&answer),
         Ok(None) if !config.state_dir.is_dir() => exit::with(
@@ -406,11 +409,13 @@ impl Alone {
         loop {
             let moved = self.store.drain_dead_letters().await.map_err(|error| (exit::FAILURE, error.to_string()))?;
             say(&tell(&moved, "sending"));
+            let waited = self.store.usage().frames > 0;
             self.empty_the_spool().await?;
             match &moved.stopped {
                 None => break,
-                // The spool was full: now it is empty.
-                Some(_) if moved.letters > 0 => {}
+                // The spool was full: now it is empty. Its space is freed when that is on disk; where it cannot be, nothing moves
+                // next time either, and that ends it.
+                Some(_) if moved.letters > 0 || waited => drop(self.store.sync().await),
                 Some(why) => {
                     return Err((exit::FAILURE, format!("{} dead letters cannot be moved: {why}", moved.left)));
                 }
@@ -470,6 +475,47 @@ fn say(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::BACKOFF_HELD;
+    use crate::sender::spool::AppendError;
+    use crate::sender::tests::{batch, letter};
+    use rask::receiver::Receiver;
+
+    #[test]
+    fn a_held_receiver_is_asked_again_before_drain_gives_up() {
+        let given = command().get_matches_from(["spool", "drain"]);
+        let given = given.subcommand_matches("drain").unwrap();
+        let patience = Duration::from_secs(u64::from(*given.get_one::<u32>("timeout").unwrap()));
+        assert!(patience >= BACKOFF_HELD * 2, "{patience:?}");
+    }
+
+    /// The spool is so full that no letter fits in before all of it is sent.
+    #[test]
+    fn a_drain_alone_empties_a_full_spool_and_then_sends_the_letters() {
+        let dir = tempfile::tempdir().unwrap();
+        let receiver = Receiver::start(rask::receiver::Options::default()).unwrap();
+        let vars = [("TARGET_SERVICE", "app"), ("RASK_ENDPOINT", &receiver.url())];
+        let (config, metrics) = (Config::from_vars(&vars).unwrap(), Metrics::new());
+        let target = Target::new(&config, metrics.clone()).unwrap();
+        let options = Options { dir: dir.path().into(), max_bytes: 1 << 20, spooling: true };
+        let (store, _) = Store::open(options, metrics.clone()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (sent, batches) = runtime.block_on(async {
+            for number in 0..3 {
+                store.dead_letter(letter(9, number, 30_000)).await.unwrap();
+            }
+            let mut batches = 0;
+            while store.append(&batch(1, batches, 4_000)).await != Err(AppendError::Full) {
+                batches += 1;
+            }
+            let sender = Sender::new(&config, target, Some(store.clone()), metrics.clone(), Arc::new(Health::new()));
+            let patience = Duration::from_secs(60);
+            let alone = Alone { sender, store: store.clone(), metrics, patience, signals: Signals::new() };
+            (alone.send_all().await, batches)
+        });
+        assert_eq!(sent, Ok(()));
+        assert_eq!(receiver.totals().records, batches + 3);
+        assert_eq!((store.usage().frames, spool::dead_letters(dir.path(), |_| Ok(())).unwrap().letters), (0, 0));
+    }
 
     #[test]
     fn nothing_that_is_shown_can_steer_a_terminal() {

@@ -2,8 +2,8 @@
 //! directory, so that `healthcheck` works without a port. Only on the socket, which is its owner's alone: `POST /spool/drain`.
 //!
 //! It has its own thread and runtime, so that a stuck pipeline can still say that it is stuck, and so that no client of it
-//! can slow the pipeline. Idle, it does not wake up. It reads atomics, and passes one order on to
-//! the store; it knows nothing of the stages.
+//! can slow the pipeline. Idle, it does not wake up. It reads atomics, passes one order on to the store, and hears from it when the
+//! directory of the socket is a new one; it knows nothing of the stages.
 
 mod ask;
 mod health;
@@ -96,12 +96,13 @@ pub fn start(
     let runtime = runtime.map_err(AdminError::Thread)?;
     let on_port = State { metrics, health, store: None };
     let on_socket = State { store, ..on_port.clone() };
+    let state_dir = config.state_dir.clone();
     let run = move || {
         runtime.block_on(async {
             tokio::select! {
                 () = stop.notified() => {}
                 () = serve_port(tcp, on_port) => {}
-                () = serve_socket(unix, on_socket) => {}
+                () = serve_socket(unix, &state_dir, on_socket) => {}
             }
         });
     };
@@ -142,7 +143,26 @@ async fn serve_port(listener: Option<TcpListener>, state: State) {
     }
 }
 
-async fn serve_socket(listener: Option<UnixListener>, state: State) {
+/// Serves the socket, and a new one each time the state directory has been made anew: the old one went with the old directory.
+async fn serve_socket(mut listener: Option<UnixListener>, state_dir: &Path, state: State) {
+    loop {
+        tokio::select! {
+            () = serve_one_socket(listener.take(), state.clone()) => {}
+            () = remade(state.store.as_ref()) => {
+                listener = bind_socket(state_dir).inspect_err(|error| tracing::warn!("the admin socket: {error}")).ok().flatten();
+            }
+        }
+    }
+}
+
+async fn remade(store: Option<&Store>) {
+    match store {
+        Some(store) => store.remade().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn serve_one_socket(listener: Option<UnixListener>, state: State) {
     match listener.map(tokio::net::UnixListener::from_std).transpose() {
         Ok(Some(listener)) => serve::accept_loop(async || Ok(listener.accept().await?.0), state).await,
         Ok(None) => std::future::pending().await,

@@ -7,7 +7,7 @@
 
 use super::batch::Batch;
 use super::http::Connection;
-use super::retry::{Outcome, Status};
+use super::retry::{Outcome, Refusals, Status};
 use super::spool::{DeadLetter, Store};
 use crate::position::Ranges;
 use crate::source::SourceKey;
@@ -88,7 +88,7 @@ pub async fn fly(
                     continue;
                 }
                 None if !connection.refusals().sets_aside() => refuses_everything(&outcome),
-                None => match give_up(store, &part, outcome, &mut tally).await {
+                None => match give_up(store, &part, outcome, &mut tally, connection.refusals()).await {
                     Ok(()) => continue,
                     Err(failure) => failure,
                 },
@@ -109,7 +109,13 @@ pub async fn fly(
 }
 
 /// A single record that the receiver will never take: to the dead-letter store, durably, before its position is committed.
-async fn give_up(store: Option<&Store>, part: &Batch, outcome: Outcome, tally: &mut Tally) -> Result<(), Failure> {
+async fn give_up(
+    store: Option<&Store>,
+    part: &Batch,
+    outcome: Outcome,
+    tally: &mut Tally,
+    refusals: &Refusals,
+) -> Result<(), Failure> {
     let (status, answer, lines) = match outcome {
         Outcome::Refused { status, answer } => (status, answer, &mut tally.refused),
         _ => (413, "the record alone is too large for the receiver".to_owned(), &mut tally.too_large),
@@ -129,8 +135,10 @@ async fn give_up(store: Option<&Store>, part: &Batch, outcome: Outcome, tally: &
                 &format!("it refuses a record, which cannot be set aside: {error}"),
             ));
         }
-        tracing::warn!(status, container = %part.key.container, "the receiver refuses a record; it is in the dead-letter store");
-    } else {
+        if refusals.begins_a_burst() {
+            tracing::warn!(status, container = %part.key.container, "the receiver refuses a record; it is in the dead-letter store");
+        }
+    } else if refusals.begins_a_burst() {
         tracing::error!(status, container = %part.key.container, "the receiver refuses a record; without a state directory it is lost");
     }
     *lines += u64::from(part.lines);

@@ -103,6 +103,11 @@ impl Target {
         })
     }
 
+    /// How the receiver has treated records lately, over all connections.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
     /// Whether the receiver has shown that it tells repeated lines (`docs/wire-format.md`, "Answers").
     pub fn recognizes(&self) -> bool {
         self.recognizes.load(Relaxed)
@@ -147,9 +152,9 @@ impl Connection {
         Self { target, open: None, opened: false }
     }
 
-    /// How the receiver has treated records lately, by whichever connection.
+    /// See [`Target::refusals`].
     pub fn refusals(&self) -> &Refusals {
-        &self.target.refusals
+        self.target.refusals()
     }
 
     /// Sends `batch` and says what the answer means. Dropping the future closes the connection.

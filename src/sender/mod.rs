@@ -28,6 +28,8 @@ pub mod http;
 mod report;
 pub mod retry;
 pub mod spool;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use crate::admin::Health;
 use crate::config::Config;
@@ -177,7 +179,9 @@ impl Sender {
         }
     }
 
-    /// Whether the parser may produce more. A batch counts until it is delivered or in the spool, wherever it is.
+    /// Whether the parser may produce more. A batch counts until it is delivered or in the spool, wherever it is. Those that are in
+    /// the spool and still in the air come on top ([`limits::SENDER_BYTES`]): were they counted, a receiver that hangs would stop the
+    /// reading, and the drain at the end with it.
     pub fn has_room(&self) -> bool {
         let open: usize = self.open.iter().map(|records| records.body.len()).sum();
         let appending = self.appending.as_ref().map(|(outgoing, _)| outgoing);
@@ -277,6 +281,7 @@ impl Sender {
                 self.launch_from_memory(now);
             }
         }
+        self.report.records_are_refused(self.target.refusals(), now, self.closing);
         self.count_pending(now);
     }
 
@@ -298,7 +303,7 @@ impl Sender {
         let ages = self.open.iter().filter_map(|records| records.oldest).map(|oldest| oldest + self.patience);
         let pulse = self.trouble(self.launched_at).then(|| self.launched_at + limits::PULSE);
         let unsaved = self.unsaved.then(|| self.launched_at + limits::UNSAVED_LOOK);
-        let pauses = [self.away_until, self.append_after, self.read_after, unsaved];
+        let pauses = [self.away_until, self.append_after, self.read_after, unsaved, self.report.burst_ends()];
         let times = stalls.chain(ages).chain(pauses.into_iter().flatten()).chain(pulse);
         times.filter(|at| *at > self.launched_at).min()
     }
@@ -315,8 +320,11 @@ impl Sender {
         self.away_until.is_some() || self.spool_holds_anything() || self.aloft.iter().any(stalled)
     }
 
+    /// A frame in memory counts even when its directory has been taken away: it is older than all that is not in the spool.
     fn spool_holds_anything(&self) -> bool {
-        self.appending.is_some() || self.store.as_ref().is_some_and(|store| store.usage().frames > 0)
+        self.appending.is_some()
+            || !self.ready_frames.is_empty()
+            || self.store.as_ref().is_some_and(|store| store.usage().frames > 0)
     }
 
     /// The batches in the air go to the spool before anything younger does.
@@ -517,8 +525,12 @@ impl Sender {
                 self.reuse(aloft.batch);
             }
             (Some((parts, _)), Some((id, lines))) => {
-                let load = Load { parts, tally, frame: Some((id, lines)), oldest: None };
-                self.ready_frames.insert(id, load);
+                let whole = matches!((&parts[..], &aloft.batch), ([part], Some(batch)) if Arc::ptr_eq(part, batch));
+                // Of the batches that many containers had in the air, all but one are read again when it is their turn.
+                if !whole || self.ready_frames.is_empty() {
+                    let load = Load { parts, tally, frame: Some((id, lines)), oldest: None };
+                    self.ready_frames.insert(id, load);
+                }
             }
             (Some((parts, _)), None) => {
                 self.settle(tally, aloft.oldest);

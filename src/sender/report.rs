@@ -2,6 +2,7 @@
 //! attempt; and what `/readyz` says of them.
 
 use super::flight::Failure;
+use super::retry::Refusals;
 use super::spool::AppendError;
 use crate::admin::{Health, Trouble};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(super) struct Report {
     had_network: bool,
     away: Option<Lasting>,
     spool: Option<Lasting>,
+    /// When the burst of refused records was noticed that is under way.
+    burst: Option<Instant>,
 }
 
 /// A trouble that has been said.
@@ -32,7 +35,7 @@ struct Lasting {
 
 impl Report {
     pub(super) fn new(endpoint: String, health: Arc<Health>) -> Self {
-        Self { endpoint, health, had_network: has_network(), away: None, spool: None }
+        Self { endpoint, health, had_network: has_network(), away: None, spool: None, burst: None }
     }
 
     /// A flight has been in the air for long. A connection that has lost its interface does not break, it is only silent.
@@ -75,6 +78,28 @@ impl Report {
             let seconds = trouble.since.elapsed().as_secs();
             tracing::info!("{} acknowledges again after {seconds} s", self.endpoint);
         }
+    }
+
+    /// Records may have been set aside. The first of a burst has been told; how many more there were is told when it has lasted a minute,
+    /// or at the end.
+    pub(super) fn records_are_refused(&mut self, refusals: &Refusals, now: Instant, closing: bool) {
+        let count = refusals.burst();
+        if count == 0 {
+            return;
+        }
+        let since = *self.burst.get_or_insert(now);
+        if closing || now.duration_since(since) >= REMIND_EVERY {
+            self.burst = None;
+            refusals.end_burst();
+            if count > 1 {
+                tracing::warn!(records = count - 1, "the receiver has refused more records; they are dead letters too");
+            }
+        }
+    }
+
+    /// When there is something to be told of refused records.
+    pub(super) fn burst_ends(&self) -> Option<Instant> {
+        self.burst.map(|since| since + REMIND_EVERY)
     }
 
     /// An append to the spool failed.
@@ -147,6 +172,22 @@ mod tests {
         assert!(!names_an_interface(head));
         assert!(!names_an_interface(&format!("{head}    lo:  12 0\n")));
         assert!(names_an_interface(&format!("{head}    lo:  12 0\n  eth0: 99 1\n")));
+    }
+
+    #[test]
+    fn refused_records_are_counted_for_a_minute() {
+        let (refusals, start) = (Refusals::default(), Instant::now());
+        let mut report = Report::new(String::new(), Arc::new(Health::new()));
+        report.records_are_refused(&refusals, start, false);
+        assert_eq!(report.burst_ends(), None);
+        assert_eq!((0..3).filter(|_| refusals.begins_a_burst()).count(), 1);
+        report.records_are_refused(&refusals, start, false);
+        assert_eq!((refusals.burst(), report.burst_ends()), (3, Some(start + REMIND_EVERY)));
+        report.records_are_refused(&refusals, start + REMIND_EVERY, false);
+        assert_eq!((refusals.burst(), report.burst_ends()), (0, None));
+        refusals.begins_a_burst();
+        report.records_are_refused(&refusals, start, true);
+        assert_eq!((refusals.burst(), report.burst_ends()), (0, None), "at the end nothing waits");
     }
 
     #[test]

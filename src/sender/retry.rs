@@ -113,20 +113,39 @@ fn committed_ranges(body: &[u8]) -> Option<Ranges> {
 /// Up to [`limits::REFUSALS_IN_A_ROW`] records are set aside at once. From then on each one is held first, like a 401, and set
 /// aside when it is refused once more: slowly, so that records that are bad in truth do not stop the log for ever.
 #[derive(Debug, Default)]
-pub struct Refusals(AtomicU32);
+pub struct Refusals {
+    in_a_row: AtomicU32,
+    /// Set aside since that was last told.
+    untold: AtomicU32,
+}
 
 impl Refusals {
     /// The receiver has accepted something.
     pub fn reset(&self) {
-        self.0.store(0, Relaxed);
+        self.in_a_row.store(0, Relaxed);
+    }
+
+    /// A record has been set aside: whether it is the first of a burst, to be told at once.
+    pub fn begins_a_burst(&self) -> bool {
+        self.untold.fetch_add(1, Relaxed) == 0
+    }
+
+    /// How many have been set aside in this burst.
+    pub fn burst(&self) -> u32 {
+        self.untold.load(Relaxed)
+    }
+
+    /// The burst has been told; the next record begins another.
+    pub fn end_burst(&self) {
+        self.untold.store(0, Relaxed);
     }
 
     /// A single record is refused: whether to set it aside now, or to hold it.
     pub fn sets_aside(&self) -> bool {
-        let count = self.0.load(Relaxed);
+        let count = self.in_a_row.load(Relaxed);
         let held_before = count > limits::REFUSALS_IN_A_ROW;
         let hold = count == limits::REFUSALS_IN_A_ROW;
-        self.0.store(if held_before { limits::REFUSALS_IN_A_ROW } else { count + 1 }, Relaxed);
+        self.in_a_row.store(if held_before { limits::REFUSALS_IN_A_ROW } else { count + 1 }, Relaxed);
         !hold
     }
 }
@@ -224,5 +243,14 @@ mod tests {
         assert_eq!(run(10), 5, "then every other time");
         refusals.reset();
         assert_eq!(run(limits::REFUSALS_IN_A_ROW + 1), limits::REFUSALS_IN_A_ROW, "an accepted record starts anew");
+    }
+
+    #[test]
+    fn a_burst_of_refusals_is_told_at_its_beginning_and_counted() {
+        let refusals = Refusals::default();
+        assert_eq!((0..5).filter(|_| refusals.begins_a_burst()).count(), 1);
+        assert_eq!(refusals.burst(), 5);
+        refusals.end_burst();
+        assert_eq!((refusals.burst(), refusals.begins_a_burst()), (0, true));
     }
 }

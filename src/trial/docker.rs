@@ -191,13 +191,14 @@ impl Docker {
         container.torn = Some((rest, Some(unit(token, Some(message), lines))));
     }
 
-    /// A line that is no entry: what a crash of the host leaves.
+    /// A line that is no entry: what a crash of the host leaves. What was being split ends there.
     pub fn garbage(&mut self, at: usize) {
         let token = self.token(at, Stream::Stdout);
         let container = &mut self.containers[at];
         container.finish_line();
         let lines = vec![container.put(format!("{{\"log\":\"{token} cut of\n").as_bytes())];
         container.units.push(unit(token, None, lines));
+        container.units.extend(container.parts.iter_mut().filter_map(Option::take));
     }
 
     /// A run of NUL, with or without a newline behind it. No two are alike, since a generation is known by its first line.
@@ -240,6 +241,9 @@ impl Docker {
                     let last = container.chain.pop().unwrap();
                     let _ = fs::remove_file(container.numbered(MAX_FILE - 1, last.gz));
                     container.leave(last.generation, knowledge);
+                    // Where nothing is left of what it knows, nobody can tell whether something came between.
+                    container.may_gap |=
+                        knowledge.is_some_and(|knowledge| !container.any_here(|key| knowledge.knows_log(key)));
                 }
                 for (i, rotated) in container.chain.iter().enumerate().rev() {
                     fs::rename(container.numbered(i + 1, rotated.gz), container.numbered(i + 2, rotated.gz)).unwrap();
@@ -309,9 +313,7 @@ impl Docker {
                     unit.untold |= *removed || !known;
                 }
             }
-            let here = |i: usize| container.key(i).is_some_and(|key| recovered.contains_key(&key));
-            let any_here = (0..container.files.len()).any(|i| !container.files[i].left && here(i));
-            container.may_gap |= (known && !any_here)
+            container.may_gap |= (known && !container.any_here(|key| recovered.contains_key(key)))
                 || container.units.iter().chain(container.parts.iter().flatten()).any(|unit| unit.excused);
         }
     }
@@ -364,6 +366,11 @@ impl Container {
         let text = &self.files[generation].text;
         let blank = text.iter().take_while(|byte| matches!(byte, 0 | b'\n')).count();
         Generation::of_head(&text[blank..]).map(|generation| SourceKey { container: self.id.clone(), generation })
+    }
+
+    /// Whether a log in the directory is among the known ones.
+    fn any_here(&self, known: impl Fn(&SourceKey) -> bool) -> bool {
+        (0..self.files.len()).any(|i| !self.files[i].left && self.key(i).is_some_and(|key| known(&key)))
     }
 
     /// The key of the current file and the end of its last whole line.

@@ -57,6 +57,11 @@ impl Knowledge {
         self.read.keys().chain(self.recovered.keys()).any(|key| key.container == container)
     }
 
+    /// Whether anything of one log is known.
+    pub fn knows_log(&self, key: &SourceKey) -> bool {
+        self.read.contains_key(key) || self.recovered.contains_key(key)
+    }
+
     /// Whether this process certainly has, or had until it had read all, a descriptor of it.
     pub fn is_open(&self, key: &SourceKey) -> bool {
         self.read.contains_key(key)

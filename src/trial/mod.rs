@@ -261,6 +261,24 @@ fn what_is_safe_and_what_is_gone() {
             vec![Action::Part(1, Stream::Stdout), Action::Rotate(1, true), Action::Crash(End::Killed), Action::Start],
         ]
         .concat(),
+        // What is damaged ends what was being split.
+        vec![Action::Part(0, Stream::Stdout), Action::Garbage(0)],
+        // Nothing is left of the only log that it has read; what follows, not even a name of its own, tells of nothing between.
+        [
+            vec![Action::Start, Action::Lines(0, 1, 0, 1), Action::Rotate(0, true), Action::Lines(0, 1, 0, 1)],
+            vec![Action::Rotate(0, false), Action::Lines(0, 16, 136, 5), Action::Rotate(0, false)],
+            vec![Action::Nul(0, true), Action::Rotate(0, true)],
+        ]
+        .concat(),
+        // The first part of a message is gone, the rest of it comes behind a line of the other stream.
+        [
+            vec![Action::Start, Action::Receiver(Receiver::Faulty(Fault::Hang)), Action::Lines(0, 9, 90, 5)],
+            vec![Action::Part(0, Stream::Stderr), Action::CatchUp(0), Action::Crash(End::Killed)],
+            vec![vec![Action::Rotate(0, false), Action::Lines(0, 5, 9, 9)]; 4].concat(),
+        ]
+        .concat(),
+        // Nothing but NUL is truncated.
+        vec![Action::Create(Rotation::Truncate), Action::Start, Action::Nul(1, true), Action::Rotate(1, false)],
     ];
     std::thread::scope(|scope| {
         for history in histories {

@@ -178,7 +178,9 @@ impl World {
             self.catch_up(at)?;
         }
         let knowledge = self.machine.as_ref().map(Machine::knowledge);
-        let rotations = self.machine.as_ref().map(|machine| machine.metrics.rotations.get());
+        // A log that is nothing but NUL has no name yet: that it begins anew is no rotation.
+        let named = self.docker.containers[at].end().is_some();
+        let rotations = self.machine.as_ref().filter(|_| named).map(|machine| machine.metrics.rotations.get());
         self.docker.rotate(at, knowledge.as_ref());
         if let (true, Some(machine), Some(rotations)) = (truncates, &self.machine, rotations) {
             machine.drive("the truncation is noticed", |machine| machine.metrics.rotations.get() > rotations)?;

@@ -196,12 +196,17 @@ fn a_receiver_that_refuses_everything_is_held_before_long() {
     world.receiver.set_fault(Fault::Status(400, None));
     let mut container = world.container("app");
     write_numbered(&mut container, "line", 0..2000);
-    let forwarder = world.forward("app");
+    let log = world.containers().with_file_name("forwarder.log");
+    let mut command = world.command("app");
+    command.stderr(std::fs::File::create(&log).expect("a file"));
+    let forwarder = Forwarder::start(command, &world.state());
     wait("it says so", || {
         forwarder.get("/readyz").is_some_and(|(status, body)| status == 503 && body.contains("every record"))
     });
     let dead = dead_letters(&world);
     assert!((256..260).contains(&dead), "{dead} records were set aside");
+    let told = std::fs::read_to_string(&log).expect("text").matches("refuses a record").count();
+    assert_eq!(told, 1, "not one by one");
     world.receiver.set_fault(Fault::None);
     world.wait_for_records(2000 - dead);
     forwarder.assert_conserved();

@@ -165,6 +165,8 @@ fn a_state_directory_that_is_taken_away_is_made_anew() {
     let container = play_into(&play(Format::Go, 2_000, 0), container, &progress);
     world.wait_for_play("api", &progress);
     wait("it is there again", || world.state().join("cursor.a").exists());
+    wait("it answers there", || forwarder.get("/healthz").is_some_and(|(status, _)| status == 200));
+    forwarder.assert_conserved();
     // It serves: an outage and a restart find everything in it.
     world.receiver.stop_listening();
     let container = play_into(&play(Format::Go, 2_000, 0), container, &progress);

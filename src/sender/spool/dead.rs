@@ -212,18 +212,24 @@ impl DeadLetters {
         Ok(slice)
     }
 
-    /// Marks letters that are durable in the spool: their places and lines.
+    /// Marks a letter that is durable in the spool: its place and lines.
     ///
     /// # Errors
-    /// When that cannot be written; after a crash they would be sent once more.
-    pub(super) fn mark(&mut self, moved: &[(u64, u32)]) -> io::Result<()> {
+    /// When that cannot be written: it is still a letter.
+    pub(super) fn mark(&mut self, at: u64, lines: u32) -> io::Result<()> {
         let Some(moving) = &mut self.moving else { return Ok(()) };
-        for (at, lines) in moved {
-            moving.moved.letters += 1;
-            moving.moved.lines += u64::from(*lines);
-            fault::write_all_at(moving.lines.file(), &[MOVED], *at)?;
-        }
-        fault::sync_data(moving.lines.file())
+        fault::write_all_at(moving.lines.file(), &[MOVED], at)?;
+        moving.moved.letters += 1;
+        moving.moved.lines += u64::from(lines);
+        Ok(())
+    }
+
+    /// Makes the marks durable.
+    ///
+    /// # Errors
+    /// When they are not: after a loss of power the letters would be sent once more.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        self.moving.as_ref().map_or(Ok(()), |moving| fault::sync_data(moving.lines.file()))
     }
 
     /// Ends the file whose letters have all been taken. `true` when the other file has taken its place.

@@ -426,14 +426,22 @@ impl Journal {
         }
     }
 
-    /// Takes a frame as delivered: what it covers becomes a position.
+    /// Takes a frame as delivered: what it covers becomes a position. One that was given up while it was on its way, and counted as
+    /// dropped, has come back.
     pub(super) fn retire(&mut self, state: &mut State, id: FrameId, lines: u32) {
+        if !self.retire_held(state, id, lines) {
+            self.metrics.lines_recovered.inc_by(u64::from(lines));
+        }
+    }
+
+    /// Whether the frame was here to be retired.
+    fn retire_held(&mut self, state: &mut State, id: FrameId, lines: u32) -> bool {
         let FrameId(id) = id;
         let Some((&first, _)) = self.segments.range(..=id).next_back().filter(|(_, segment)| id < segment.end) else {
-            return;
+            return false;
         };
         if state.is_retired(id) {
-            return;
+            return false;
         }
         let known = match self.handed.iter().position(|(handed, ..)| *handed == id) {
             Some(at) => self.handed.remove(at),
@@ -444,7 +452,7 @@ impl Journal {
             state.add(&key, &ranges, disk::now_ms());
         }
         if state.is_retired(id) {
-            return; // damaged, as looking it up has shown
+            return false; // damaged, as looking it up has shown
         }
         state.retired.insert(Range::new(id, id + 1));
         self.totals.frames = self.totals.frames.saturating_sub(1);
@@ -454,6 +462,7 @@ impl Journal {
             self.totals.lines -= lines;
             self.metrics.lines_pending.with_label_values(&["spool"]).sub(lines as i64);
         }
+        true
     }
 
     fn look_up(&mut self, state: &mut State, id: u64) -> Option<(u64, u32, Vec<(SourceKey, Ranges)>)> {

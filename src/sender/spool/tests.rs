@@ -855,3 +855,24 @@ fn survives_sigkill() {
     }
     assert!(!appended.is_empty(), "the children did something");
 }
+
+/// The sender must not send anything before what the spool holds, even when the first checkpoint of a life fails.
+#[test]
+fn what_is_in_the_spool_is_known_before_anything_can_be_saved() {
+    let scratch = scratch();
+    let dir = scratch.path().join("state");
+    let disk = fault::faulty::Disk::new(&dir, 1);
+    fault::faulty::adopt(Some(disk.clone()));
+    let (store, ..) = open(&dir);
+    run(store.append(&batch_at(1, 0, 3, 10))).unwrap();
+    disk.die();
+    store.crash();
+    disk.revive();
+    disk.fail_syncs(u32::MAX);
+    let (store, recovered, _) = open(&dir);
+    assert_eq!((recovered.frames, store.usage().frames, store.usage().lines), (1, 1, 3));
+    assert!(run(store.sync()).is_err(), "the disk does fail");
+    disk.die();
+    store.crash();
+    fault::faulty::adopt(None);
+}

@@ -288,6 +288,7 @@ impl Worker {
         self.metrics.lines_dropped.with_label_values(&["spool_corrupt"]).inc_by(lost);
         self.metrics.lines_pending.with_label_values(&["spool"]).sub(lost as i64);
         self.dead.start_anew();
+        self.shared.remade.notify_one();
         for drain in self.drains.drain(..) {
             let stopped = Some("the state directory was taken away".to_owned());
             let _ = drain.send(Moved { stopped, ..Moved::default() });
@@ -336,7 +337,7 @@ impl Worker {
                 self.settle_letters(&mut written)?;
             }
             match self.journal.write(&mut self.checkpoints.state, &batch, &mut budget) {
-                Ok(_) => written.push((at, batch.lines)),
+                Ok(id) => written.push((at, id, batch.lines)),
                 Err(error) => {
                     failed = Some(error);
                     break;
@@ -347,15 +348,26 @@ impl Worker {
         failed.map_or(Ok(true), Err)
     }
 
-    fn settle_letters(&mut self, written: &mut Vec<(u64, u32)>) -> Result<(), AppendError> {
+    /// Makes durable what was written and marks the letters. One that cannot be marked is taken out of the spool again, before
+    /// anybody has seen it there: it would be sent once more with every drain.
+    fn settle_letters(&mut self, written: &mut Vec<(u64, FrameId, u32)>) -> Result<(), AppendError> {
         self.journal.settle()?;
-        let lines = written.iter().map(|(_, lines)| u64::from(*lines)).sum();
-        self.metrics.lines_recovered.inc_by(lines);
-        let marked = self.dead.mark(written);
-        written.clear();
+        let mut marked = Ok(());
+        for (at, id, lines) in written.drain(..) {
+            if marked.is_ok() {
+                marked = self.dead.mark(at, lines);
+            }
+            if marked.is_ok() {
+                self.metrics.lines_recovered.inc_by(u64::from(lines));
+            } else {
+                self.journal.retire(&mut self.checkpoints.state, id, lines);
+                self.checkpoints.hurry();
+            }
+        }
+        let durable = self.dead.settle();
         self.publish();
         self.shared.refilled.notify_one();
-        Ok(marked?)
+        Ok(marked.and(durable)?)
     }
 
     fn end_drain(&mut self, stopped: Option<AppendError>) {

@@ -17,6 +17,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 thread_local! {
     static DISK: RefCell<Option<Arc<Disk>>> = const { RefCell::new(None) };
@@ -52,6 +53,8 @@ struct State {
     dead: bool,
     full: bool,
     bad_syncs: u32,
+    sync_takes: Duration,
+    unchangeable: bool,
     /// Of every file that was ever created here, by inode, which an open descriptor keeps from being used again.
     files: HashMap<u64, Kept>,
     /// Durable names.
@@ -107,6 +110,8 @@ impl Disk {
             dead: false,
             full: false,
             bad_syncs: 0,
+            sync_takes: Duration::ZERO,
+            unchangeable: false,
             files: HashMap::new(),
             names: BTreeMap::new(),
             pending: Vec::new(),
@@ -161,12 +166,28 @@ impl Disk {
         self.state().bad_syncs = count;
     }
 
+    /// From now on each sync takes so long, and so does each change of the index, which is synced too.
+    pub(crate) fn slow_down(&self, sync_takes: Duration) {
+        self.state().sync_takes = sync_takes;
+    }
+
+    /// Whether bytes that are there cannot be changed, while files can grow.
+    pub(crate) fn set_unchangeable(&self, unchangeable: bool) {
+        self.state().unchangeable = unchangeable;
+    }
+
     /// Leaves of the files what a power loss might. The process must be dead.
     pub(crate) fn lose_power(&self) {
         self.state().lose_power();
     }
 
     fn before(&self, effect: Effect<'_>) -> io::Result<()> {
+        if let Effect::Sync(_) | Effect::Index(_) = effect {
+            let until = Instant::now() + self.state().sync_takes;
+            while Instant::now() < until && !self.is_dead() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         let mut state = self.state();
         state.effects += 1;
         if state.dead || state.effects >= state.dies_at {
@@ -191,6 +212,9 @@ impl State {
                 let torn = self.random.usize(..bytes.len().max(1));
                 file.write_all_at(&bytes[..torn], at)?;
                 return Err(io::ErrorKind::StorageFull.into());
+            }
+            Effect::Write(file, _, at) if self.unchangeable && at < file.metadata()?.len() => {
+                return Err(io::Error::other("a failing disk"));
             }
             Effect::Sync(_) if self.bad_syncs > 0 => {
                 self.bad_syncs -= 1;

@@ -2,6 +2,7 @@
 //! file leaves is neither lost nor hidden.
 
 use super::*;
+use fault::faulty::{self, Disk};
 
 /// A letter whose place and record say which one it is.
 fn numbered(number: u64, bytes: usize) -> DeadLetter {
@@ -244,4 +245,32 @@ fn letters_that_were_edited_are_added_to() {
     assert_eq!(run(store.drain_dead_letters()), Ok(moved(2)));
     assert_eq!(spooled(&store, 10), [1, 4]);
     store.crash();
+}
+
+/// Letters that cannot be marked as moved are not moved: otherwise every drain that follows would move them once more.
+#[test]
+fn letters_that_cannot_be_marked_stay() {
+    let scratch = scratch();
+    let dir = scratch.path().join("state");
+    let disk = Disk::new(&dir, 1);
+    faulty::adopt(Some(disk.clone()));
+    let (store, _, metrics) = open(&dir);
+    keep(&store, 0..5);
+    disk.set_unchangeable(true);
+    let stopped = run(store.drain_dead_letters()).unwrap();
+    assert_eq!((stopped.letters, stopped.left, stopped.stopped.is_some()), (0, 5, true), "{stopped:?}");
+    assert_eq!(spooled(&store, 10), [] as [u64; 0]);
+    assert_eq!((metrics.lines_recovered.get(), pending(&metrics)), (0, 0));
+    disk.set_unchangeable(false);
+    run(store.sync()).unwrap();
+    disk.die();
+    store.crash();
+    disk.revive();
+    let (store, recovered, metrics) = open(&dir);
+    assert_eq!(recovered.frames, 0);
+    assert_eq!(run(store.drain_dead_letters()), Ok(moved(5)));
+    assert_eq!(spooled(&store, 10), [0, 1, 2, 3, 4], "each once");
+    assert_eq!((metrics.lines_recovered.get(), pending(&metrics)), (10, 10));
+    store.close();
+    faulty::adopt(None);
 }

@@ -1,0 +1,248 @@
+//! The sender over a real store against a receiver that hangs, a disk that is slow, and a state directory that goes away.
+
+use super::*;
+use crate::position::{Cover, Generation, Range};
+use crate::sender::spool::fault::faulty::{self, Disk};
+use crate::sender::spool::{DeadLetter, Options};
+use crate::source::{Container, SourceKey};
+use rask::receiver::{Fault, Options as Receives, Receiver};
+use std::fs;
+use std::path::PathBuf;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Long enough for a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn key(container: u8) -> SourceKey {
+    SourceKey { container: format!("{container:02x}").repeat(32), generation: Generation(u64::from(container)) }
+}
+
+/// A record with `<number> <noise>` as its message, newline included.
+fn record(container: u8, number: u64, bytes: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(number ^ u64::from(container) << 40);
+    let noise: String = (0..bytes).map(|_| random.alphanumeric()).collect();
+    let id = key(container).container;
+    format!(
+        "{{\"service_type\":\"plain\",\"log_type\":\"plain\",\"message\":\"{number} {noise}\",\
+         \"timestamp\":\"2026-01-01T00:00:00Z\",\"stream\":\"stdout\",\"container_id\":\"{id}\",\
+         \"service_name\":\"app\",\"fields\":{{}}}}\n"
+    )
+}
+
+/// One line of a container, as a batch of its own.
+pub(crate) fn batch(container: u8, number: u64, bytes: usize) -> Batch {
+    let mut cover = Cover::default();
+    cover.push(1, &[Range::new(number, number + 1)]);
+    let body = record(container, number, bytes).into();
+    Batch { key: key(container), body, cover, carried: Vec::new(), lines: 1, oldest_ms: 0 }
+}
+
+/// The same, refused.
+pub(crate) fn letter(container: u8, number: u64, bytes: usize) -> DeadLetter {
+    let Batch { key, body, cover, lines, .. } = batch(container, number, bytes);
+    DeadLetter { key, cover: cover.ranges(), lines, record: body, status: 400, answer: "no".into() }
+}
+
+/// A sender that is driven by hand, and everything around it.
+struct Bench {
+    runtime: Runtime,
+    sender: Sender,
+    store: Store,
+    metrics: Metrics,
+    receiver: Receiver,
+    disk: Arc<Disk>,
+    state: PathBuf,
+    _dir: TempDir,
+    /// Lines handed to the sender.
+    read: u64,
+}
+
+impl Bench {
+    fn new(receives: Receives, connections: &str) -> Self {
+        let dir =
+            if PathBuf::from("/dev/shm").is_dir() { tempfile::tempdir_in("/dev/shm") } else { tempfile::tempdir() };
+        let dir = dir.unwrap();
+        let state = dir.path().join("state");
+        let receiver = Receiver::start(receives).unwrap();
+        let config = Config::from_vars(&[
+            ("TARGET_SERVICE", "app"),
+            ("RASK_ENDPOINT", &receiver.url()),
+            ("DISK_FALLBACK_PATH", state.to_str().unwrap()),
+            ("FLUSH_INTERVAL_MS", "100"),
+            ("MAX_CONNECTIONS", connections),
+        ])
+        .unwrap();
+        let (disk, metrics) = (Disk::new(&state, 1), Metrics::new());
+        faulty::adopt(Some(disk.clone()));
+        let options = Options { dir: state.clone(), max_bytes: config.max_disk_bytes, spooling: true };
+        let (store, _) = Store::open(options, metrics.clone()).unwrap();
+        faulty::adopt(None);
+        let target = Target::new(&config, metrics.clone()).unwrap();
+        let sender = Sender::new(&config, target, Some(store.clone()), metrics.clone(), Arc::new(Health::new()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { runtime, sender, store, metrics, receiver, disk, state, _dir: dir, read: 0 }
+    }
+
+    /// One line has been parsed.
+    fn read(&mut self, container: u8, bytes: usize) {
+        let SourceKey { container: id, generation } = key(container);
+        let name = "app".to_owned();
+        let (service, log_driver) = (name.clone(), "json-file".into());
+        let container_of =
+            Container { id, name, service, group: None, format: None, tty: false, log_driver, max_size: None };
+        let source = Arc::new(Source { container: container_of.into(), generation });
+        let records = self.sender.records_for(&source);
+        records.body.extend_from_slice(record(container, self.read, bytes).as_bytes());
+        records.cover(&[Range::new(self.read, self.read + 1)], 1, Instant::now());
+        self.read += 1;
+    }
+
+    /// Waits for an event, not for long.
+    fn turn(&mut self) {
+        let turn = async { tokio::time::timeout(Duration::from_millis(1), self.sender.event()).await };
+        let _ = self.runtime.block_on(turn);
+    }
+
+    /// What a pipeline does, until `reached` holds; looked at before anything that was launched can land, too.
+    fn drive(&mut self, what: &str, mut reached: impl FnMut(&Self) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !reached(self) {
+            assert!(Instant::now() < until, "waited too long: {what}");
+            self.sender.launch();
+            if reached(self) {
+                return;
+            }
+            self.turn();
+        }
+    }
+
+    fn sync(&self) {
+        self.runtime.block_on(self.store.sync()).unwrap();
+    }
+
+    /// Numbers of the records of a container that have come, in order.
+    fn came(&self, container: u8) -> Vec<u64> {
+        let id = key(container).container;
+        let records = self.receiver.records().into_iter().filter(|record| record.container_id == id);
+        records.map(|record| record.message.split(' ').next().unwrap().parse().unwrap()).collect()
+    }
+
+    /// Everything that was read has become something, and nothing has become two things.
+    fn assert_conserved(&self) {
+        self.sync();
+        let dropped = |reason| self.metrics.lines_dropped.with_label_values(&[reason]).get();
+        let spooled = self.metrics.lines_pending.with_label_values(&["spool"]).get() as u64;
+        let went =
+            self.metrics.lines_delivered.get() + spooled + dropped("spool_corrupt") + self.sender.undelivered_lines();
+        let recovered = self.metrics.lines_recovered.get();
+        assert_eq!(self.read + recovered, went, "recovered {recovered}, dropped {}", dropped("spool_corrupt"));
+    }
+}
+
+/// The state directory is taken away while a batch from it is in the air, which arrives, or comes back and goes first.
+#[test]
+fn a_frame_in_the_air_outlives_its_directory() {
+    for fails in [false, true] {
+        let mut bench = Bench::new(Receives::default(), "1");
+        bench.receiver.stop_listening();
+        (0..3).for_each(|_| bench.read(1, 10));
+        bench.drive("they are in the spool", |bench| bench.sender.is_drained());
+        bench.receiver.set_fault(if fails { Fault::Hang } else { Fault::None });
+        bench.receiver.start_listening().unwrap();
+        let aloft = |bench: &Bench| bench.sender.aloft.iter().any(|aloft| aloft.frame.is_some());
+        let asked = bench.receiver.totals().requests;
+        bench.drive("the frame is in the air", |bench| {
+            aloft(bench) && (!fails || bench.receiver.totals().requests > asked)
+        });
+        fs::remove_dir_all(&bench.state).unwrap();
+        bench.sync();
+        assert!(aloft(&bench), "its landing is not known yet");
+        assert_eq!(bench.store.usage().frames, 0);
+        bench.receiver.set_fault(Fault::None);
+        // What is read now could fly at once.
+        bench.sender.patience = PATIENCE;
+        bench.drive("it has landed", |bench| bench.sender.aloft.is_empty());
+        (0..2).for_each(|_| bench.read(1, 10));
+        bench.drive("all have come", |bench| bench.receiver.totals().records == 5 && bench.sender.is_drained());
+        assert_eq!(bench.came(1), [0, 1, 2, 3, 4], "fails: {fails}");
+        bench.drive("nothing is in the air", |bench| bench.sender.aloft.is_empty());
+        bench.assert_conserved();
+        assert_eq!(bench.metrics.lines_recovered.get(), 3, "what was given up has come through");
+    }
+}
+
+/// Bytes of batches in memory, each counted once.
+fn held(sender: &Sender) -> usize {
+    let ready = sender.ready_frames.values().flat_map(|load| load.parts.iter());
+    let aloft = sender.aloft.iter().filter_map(|aloft| aloft.batch.as_ref());
+    let appending = sender.appending.as_ref().map(|(outgoing, _)| outgoing);
+    let closed = sender.outbox.iter().chain(appending).map(|outgoing| &outgoing.batch);
+    let batches: BTreeMap<_, _> =
+        ready.chain(aloft).chain(closed).map(|batch| (Arc::as_ptr(batch), batch.body.len())).collect();
+    batches.values().sum::<usize>() + sender.open.iter().map(|records| records.body.len()).sum::<usize>()
+}
+
+/// Batches of several containers are in the air and in the spool while nobody answers, and then come back.
+#[test]
+fn many_containers_take_no_more_memory_than_few() {
+    let mut bench = Bench::new(Receives::default(), "16");
+    bench.receiver.set_fault(Fault::Hang);
+    let mut container = 0;
+    let mut fill = |bench: &mut Bench| {
+        while bench.sender.has_room() {
+            container += 1;
+            bench.read(container, limits::BATCH_BYTES - 1000);
+            bench.sender.launch();
+        }
+    };
+    fill(&mut bench);
+    assert!(bench.sender.aloft.len() >= 3);
+    bench.drive("what is in the air is in the spool", |bench| bench.sender.is_drained());
+    fill(&mut bench);
+    assert!(held(&bench.sender) < limits::SENDER_BYTES, "{}", held(&bench.sender));
+    bench.drive("the rest is in the spool", |bench| bench.sender.is_drained());
+    bench.receiver.stop_listening();
+    bench.drive("they have come back", |bench| bench.sender.aloft.is_empty() && bench.sender.is_drained());
+    assert!(held(&bench.sender) < limits::BATCH_BYTES * 3 / 2, "{}", held(&bench.sender));
+    bench.receiver.set_fault(Fault::None);
+    bench.receiver.start_listening().unwrap();
+    bench.drive("all have come", |bench| bench.receiver.totals().records == bench.read);
+    bench.drive("nothing is in the air", |bench| bench.sender.aloft.is_empty());
+    (1..=bench.read as u8).for_each(|container| assert_eq!(bench.came(container), [u64::from(container) - 1]));
+    bench.assert_conserved();
+}
+
+/// Rule 6, while no sync ever ends: what is sent after an acknowledgement that is not on disk was sent soon after it.
+#[test]
+fn a_slow_disk_bounds_what_a_forgetful_receiver_gets_twice() {
+    let mut bench = Bench::new(Receives { forgetful: true, ..Receives::default() }, "1");
+    bench.disk.slow_down(PATIENCE * 2);
+    let (mut launches, mut first_ack) = (Vec::new(), None);
+    while first_ack.is_none_or(|acked: Instant| acked.elapsed() < limits::UNSAVED_MAX * 6) {
+        bench.read(1, 10);
+        let (before, flights) = (Instant::now(), bench.sender.last_flight);
+        bench.sender.launch();
+        if bench.sender.last_flight > flights {
+            launches.push(before);
+        }
+        bench.turn();
+        if bench.metrics.lines_delivered.get() > 0 {
+            first_ack.get_or_insert_with(Instant::now);
+        }
+    }
+    let first_ack = first_ack.unwrap();
+    bench.disk.die();
+    bench.store.crash();
+    bench.disk.revive();
+    bench.disk.slow_down(Duration::ZERO);
+    faulty::adopt(Some(bench.disk.clone()));
+    let options = Options { dir: bench.state.clone(), max_bytes: 10 << 20, spooling: true };
+    let (_store, recovered) = Store::open(options, Metrics::new()).unwrap();
+    faulty::adopt(None);
+    let known = recovered.positions.get(&key(1)).is_some_and(|ranges| !ranges.as_slice().is_empty());
+    assert!(!known, "no acknowledgement is on disk: all that came will come twice");
+    let last = *launches.last().unwrap();
+    assert!(last.saturating_duration_since(first_ack) <= limits::UNSAVED_MAX, "{:?}", last - first_ack);
+    assert!(bench.sender.undelivered_lines() > 0, "it has held lines back");
+}
