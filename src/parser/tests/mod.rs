@@ -3,6 +3,7 @@
 mod formats;
 mod joins;
 mod lines;
+pub(super) mod samples;
 
 use super::*;
 use crate::position::Generation;
