@@ -12,7 +12,8 @@
 //! The message is the request and the status. The level is told by the status.
 //!
 //! Which program it was cannot always be seen. Apache: a virtual host in front, an ident, `\"`, no size (`-`). Python: a time
-//! without zone (Werkzeug, Django). Node: a time as in HTTP (morgan). Else nginx.
+//! without zone (Werkzeug, Django). Node: a time as in HTTP (morgan), or an IPv4
+//! address written as IPv6. Else nginx.
 
 use super::Format;
 use super::cut::{has_shape, is_number, split};
@@ -120,7 +121,7 @@ fn family_of(from: &Client<'_>, time: &[u8], size: &[u8], request: &[u8], rest: 
     let escaped = |text: &[u8]| memchr(b'\\', text).is_some() && memmem::find(text, b"\\\"").is_some();
     if has_shape(time, b"dd/") && time.len() == 20 {
         Format::Python
-    } else if time.ends_with(b" GMT") {
+    } else if time.ends_with(b" GMT") || from.address.starts_with(b"::ffff:") {
         Format::Node
     } else if !from.vhost.is_empty()
         || from.ident != b"-"

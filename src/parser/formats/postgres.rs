@@ -256,6 +256,10 @@ fn one<'a>(token: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fields: &mut
     }
     if let Some((pid, line)) = split(core, b'-').filter(|(pid, line)| !seen.pid && is_number(pid) && is_number(line)) {
         seen.process(pid, line, fields);
+    } else if !seen.line && split(core, b'-').is_some_and(|(line, rest)| is_number(line) && is_number(rest)) {
+        // `[%l-1]`, as pgBadger's documentation has it.
+        seen.line = true;
+        fields.push(b"log_line", Str::Raw(core));
     } else if is_number(core) && !seen.pid {
         seen.process(core, b"", fields);
     } else if is_sqlstate(core) {

@@ -1,5 +1,6 @@
 //! The parser as its callers see it: chunks in, records out.
 
+mod docs;
 mod formats;
 mod joins;
 mod lines;
