@@ -15,7 +15,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a corpus must become.
+/// What a corpus must become; the first record where it is worth reading.
 struct Expected {
     first: &'static str,
     checksum: u64,
@@ -99,7 +99,7 @@ fn postgres(r: &mut Random) -> String {
     )
 }
 
-fn plain(r: &mut Random) -> String {
+fn python(r: &mut Random) -> String {
     format!(
         "2026-11-21 13:00:{:02},{:03} - worker.{} - {} - job {:08} finished after {} retries in the background queue",
         r.below(60),
@@ -108,6 +108,119 @@ fn plain(r: &mut Random) -> String {
         r.pick(&["INFO", "WARNING", "DEBUG"]),
         r.below(100_000_000),
         r.below(5),
+    )
+}
+
+fn plain(r: &mut Random) -> String {
+    format!(
+        "[worker {}] {} job {:08} finished after {} retries in the background queue, next one in {} seconds",
+        r.below(16),
+        r.pick(&["INFO", "WARNING", "DEBUG"]),
+        r.below(100_000_000),
+        r.below(5),
+        r.below(60),
+    )
+}
+
+fn logfmt(r: &mut Random) -> String {
+    format!(
+        "time=2026-11-21T13:00:00.{:03}Z level={} msg=\"request completed\" method={} path={} status={} took={}ms user=u-{:06}",
+        r.below(1000),
+        r.pick(&["INFO", "WARN", "ERROR"]),
+        r.pick(&METHODS),
+        r.pick(&PATHS),
+        r.pick(&["200", "404", "500"]),
+        r.below(900),
+        r.below(1_000_000),
+    )
+}
+
+fn zap(r: &mut Random) -> String {
+    format!(
+        "2026-11-21T13:00:00.{:03}Z\t{}\tapi\tapp/main.go:{}\trequest completed\t{{\"status\": {}, \"took\": {}}}",
+        r.below(1000),
+        r.pick(&["INFO", "WARN", "ERROR"]),
+        r.below(400),
+        r.pick(&["200", "404", "500"]),
+        r.below(900),
+    )
+}
+
+fn tracing(r: &mut Random) -> String {
+    format!(
+        "2026-11-21T13:00:00.{:06}Z {} app::http: request completed method={} path=\"{}\" status={} took={}ms",
+        r.below(1_000_000),
+        r.pick(&[" INFO", " WARN", "ERROR"]),
+        r.pick(&METHODS),
+        r.pick(&PATHS),
+        r.pick(&["200", "404", "500"]),
+        r.below(900),
+    )
+}
+
+fn uvicorn(r: &mut Random) -> String {
+    let status = r.pick(&["200 OK", "404 Not Found"]).to_owned();
+    format!(
+        "INFO:     10.0.0.{}:{} - \"{} {} HTTP/1.1\" {status}",
+        r.below(256),
+        r.below(60_000),
+        r.pick(&METHODS),
+        r.pick(&PATHS)
+    )
+}
+
+fn pino(r: &mut Random) -> String {
+    format!(
+        r#"{{"level":{},"time":1795266000{:03},"pid":7,"hostname":"h","req":{{"id":{},"method":"{}","url":"{}"}},"res":{{"statusCode":{}}},"responseTime":{},"msg":"request completed"}}"#,
+        r.pick(&["30", "40", "50"]),
+        r.below(1000),
+        r.below(100_000),
+        r.pick(&METHODS),
+        r.pick(&PATHS),
+        r.pick(&["200", "404"]),
+        r.below(900),
+    )
+}
+
+fn redis(r: &mut Random) -> String {
+    let mark = r.pick(&["*", "#", "-"]).to_owned();
+    format!(
+        "1:M 21 Nov 2026 13:00:{:02}.{:03} {mark} {} changes in 60 seconds. Saving...",
+        r.below(60),
+        r.below(1000),
+        r.below(10_000)
+    )
+}
+
+fn syslog(r: &mut Random) -> String {
+    format!(
+        "<{}>1 2026-11-21T13:00:00.{:03}Z host app {} ID{} [ex@32473 a=\"b\"] an event of some length has happened",
+        r.below(192),
+        r.below(1000),
+        r.below(30_000),
+        r.below(100),
+    )
+}
+
+fn apache(r: &mut Random) -> String {
+    format!(
+        "[Sat Nov 21 13:00:{:02}.{:06} 2026] [core:{}] [pid 31:tid {}] [client 10.0.0.{}:{}] AH00128: File does not exist: /var/www/html/old",
+        r.below(60),
+        r.below(1_000_000),
+        r.pick(&["info", "error"]),
+        r.below(30_000),
+        r.below(256),
+        r.below(60_000),
+    )
+}
+
+fn csvlog(r: &mut Random) -> String {
+    format!(
+        "2026-11-21 13:00:00.{:03} UTC,\"app\",\"shop\",{},\"10.0.0.7:5000\",6b01f725.1e59,{},\"SELECT\",2026-11-21 13:00:00 UTC,3/45,0,{},42P01,\"relation \"\"x\"\" does not exist\",,,,,,\"select * from x\",15,,\"psql\",\"client backend\",,0",
+        r.below(1000),
+        r.below(30_000),
+        r.below(100),
+        r.pick(&["LOG", "ERROR"]),
     )
 }
 
@@ -125,13 +238,23 @@ fn corpus(name: &'static str, format: Format, line: fn(&mut Random) -> String, e
     Corpus { name, data, lines, format, expected }
 }
 
-fn corpora() -> [Corpus; 4] {
+fn corpora() -> Vec<Corpus> {
     let expect = |first, checksum| Expected { first, checksum };
-    [
+    vec![
         corpus("go", Format::Go, go, expect(GO, 0x4834_6923_a246_3d93)),
-        corpus("nginx", Format::Nginx, nginx, expect(NGINX, 0x23a4_cc9c_4282_6e22)),
-        corpus("postgres", Format::Postgres, postgres, expect(POSTGRES, 0x3ada_2bc2_b008_473c)),
-        corpus("plain", Format::Plain, plain, expect(PLAIN, 0xe31e_2055_c5ea_e78a)),
+        corpus("nginx", Format::Nginx, nginx, expect(NGINX, 0xc6a2_2893_a86e_8588)),
+        corpus("postgres", Format::Postgres, postgres, expect(POSTGRES, 0x3a35_233a_469f_ad92)),
+        corpus("plain", Format::Plain, plain, expect("", 0x3a9c_c084_19d3_512f)),
+        corpus("python", Format::Python, python, expect("", 0x1789_910b_361c_655f)),
+        corpus("logfmt", Format::Go, logfmt, expect("", 0xd546_635b_cf01_2b47)),
+        corpus("zap", Format::Go, zap, expect("", 0x7f84_8bcb_a694_38c4)),
+        corpus("tracing", Format::Rust, tracing, expect("", 0x25a8_01ae_97f1_8aeb)),
+        corpus("uvicorn", Format::Python, uvicorn, expect("", 0x00e6_9d0d_2df9_87a6)),
+        corpus("pino", Format::Node, pino, expect("", 0x1516_ee08_5fb3_d565)),
+        corpus("redis", Format::Redis, redis, expect("", 0x34bd_3409_b8f6_5975)),
+        corpus("syslog", Format::Syslog, syslog, expect("", 0x1da7_9836_49eb_06e1)),
+        corpus("apache", Format::Apache, apache, expect("", 0x731b_4426_8d60_b3d9)),
+        corpus("csvlog", Format::Postgres, csvlog, expect("", 0x8688_b7be_05f4_4aa8)),
     ]
 }
 
@@ -150,23 +273,15 @@ const NGINX: &str = concat!(
     r#""user_agent":"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0","#,
     r#""ip_address":"10.0.16.46","status_code":502,"response_size":9621,"#,
     r#""container_id":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","service_name":"api","#,
-    r#""service_group":"shop","fields":{"app_time":"21/Nov/2026:13:00:06 +0000","http_version":"1.1"}}"#,
+    r#""service_group":"shop","fields":{"app_time":"2026-11-21T13:00:06Z","http_version":"1.1"}}"#,
 );
 const POSTGRES: &str = concat!(
     r#"{"service_type":"postgres","log_type":"structured","message":"relation does not exist at character 15","#,
     r#""level":"Info","timestamp":"2026-11-21T13:00:01.517285943Z","stream":"stdout","#,
     r#""container_id":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","service_name":"api","#,
-    r#""service_group":"shop","fields":{"app_time":"2026-11-21 13:00:40.318 UTC","level":"LOG","pid":"2706","#,
+    r#""service_group":"shop","fields":{"app_time":"2026-11-21T13:00:40.318Z","level":"LOG","pid":"2706","#,
     r#""user":"app","database":"shop"}}"#,
 );
-const PLAIN: &str = concat!(
-    r#"{"service_type":"plain","log_type":"plain","#,
-    r#""message":"2026-11-21 13:00:40,318 - worker.2 - INFO - job 32162960 finished after 3 retries in the background queue","#,
-    r#""level":"Info","timestamp":"2026-11-21T13:00:01.640058119Z","stream":"stdout","#,
-    r#""container_id":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","service_name":"api","#,
-    r#""service_group":"shop","fields":{}}"#,
-);
-
 fn source() -> Arc<Source> {
     let container = Container {
         id: "0123456789abcdef".repeat(4),
@@ -202,8 +317,9 @@ fn verify(corpus: &Corpus, out: &Records) {
     let sum = checksum(&out.body);
     assert_eq!(out.records(), corpus.lines as usize, "{}", corpus.name);
     assert_eq!(out.ranges.to_string(), format!("0-{}", corpus.data.len()), "{}", corpus.name);
-    let seen = (String::from_utf8_lossy(first), sum);
-    assert_eq!(seen, (corpus.expected.first.into(), corpus.expected.checksum), "{}", corpus.name);
+    let first = String::from_utf8_lossy(first);
+    assert!(corpus.expected.first.is_empty() || first == corpus.expected.first, "{}: {first}", corpus.name);
+    assert_eq!(sum, corpus.expected.checksum, "{}: {sum:#x} {first}", corpus.name);
 }
 
 /// Chunks to records, with the format given and with the format told by the lines.

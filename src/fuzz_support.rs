@@ -2,7 +2,7 @@
 //! beside the parts that they judge, whose tests run them on mutated seeds, so that they cannot rot. Not for programs.
 
 pub use crate::collector::fuzz_support::api_stream;
-pub use crate::parser::fuzz_support::{envelope, joiner, records};
+pub use crate::parser::fuzz_support::{envelope, formats, joiner, records};
 pub use crate::sender::spool::fuzz_support::spool;
 
 use crate::position::{Cover, Range, Ranges};

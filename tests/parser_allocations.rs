@@ -40,7 +40,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const LINES: [&str; 8] = [
+const LINES: [&str; 24] = [
     r#"{"time":"2026-11-21T13:00:00Z","level":"WARN","msg":"slow \"query\"","method":"GET","path":"/a","status":200,"n":1.5,"o":{"a":[1]},"remote_addr":"10.0.0.1:80"}"#,
     r#"{"level":30,"pid":1,"hostname":"h","req":{"method":"GET","url":"/x"},"res":{"statusCode":304},"msg":"\u001b[1mdone"}"#,
     r#"{"timestamp":"2026-11-21T13:00:00Z","level":"INFO","fields":{"message":"m","port":1},"target":"t"}"#,
@@ -49,6 +49,22 @@ const LINES: [&str; 8] = [
     r#"2026/11/21 13:00:00 [error] 31#32: *7 no, client: 172.18.0.1, server: s, request: "GET /x HTTP/1.1", host: "h""#,
     r#"2026-11-21 13:00:00.123 UTC [31] app@shop ERROR:  relation "x" does not exist"#,
     "\u{1b}[31mWARN\u{1b}[0m plain text, naïve \u{1f600}",
+    r#"1.2.3.4 - - [21/Nov/2026:13:00:00 +0100] "GET /a\x22b HTTP/1.1" 200 615 "-" "curl/8" rt=0.005 urt="0.004" rid=7"#,
+    r#"a.b:80 1.2.3.4 - - [21/Nov/2026:13:00:00 +0000] "GET /a\"b HTTP/1.1" 404 - "-" "curl/8""#,
+    "[Sat Nov 21 13:00:00.123456 2026] [core:error] [pid 31:tid 140] (13)Denied: [client 10.0.0.1:500] AH00035: no",
+    "2026-11-21T13:00:00.123Z\tINFO\tdb\tapp/main.go:21\tmessage\t{\"k\": 1}",
+    r#"2026-11-21T13:00:00Z INF message error="a \"b\" \x41""#,
+    "INFO[0000] message                  key=value",
+    "2026/11/21 13:00:00 main.go:21: message",
+    r#"I1121 13:00:00.123456       1 main.go:10] "Pod status updated" pod="a b" n=7"#,
+    r#"2026-11-21T13:00:00.123456Z  INFO request{method=GET path="/a"}:inner: app::http: message key=Some("x y")"#,
+    "2026-11-21 13:00:00,123 - app.db - WARNING - message",
+    r#"INFO:     127.0.0.1:5000 - "GET / HTTP/1.1" 200 OK"#,
+    "2026-11-21 13:00:00 [info     ] message                  key='a b' n=7",
+    r#"info: message {"key":"value"}"#,
+    "1:M 21 Nov 2026 13:00:00.123 * Ready to accept connections",
+    r#"2026-11-21 13:00:00.123 UTC,"app","shop",7,"10.0.0.7:500",6b.1e,1,"SELECT",2026-11-21 13:00:00 UTC,3/4,0,ERROR,42P01,"relation ""x""",,,,,,,,,"psql","client backend",,0"#,
+    "<34>Nov 21 13:00:00 host app[7]: message",
 ];
 
 #[test]

@@ -28,9 +28,45 @@ pub(crate) fn sequence(text: &[u8]) -> usize {
     }
 }
 
+/// `text` without escape sequences: itself if there are none, else in `out`.
+#[inline]
+pub(crate) fn strip<'a>(text: &'a [u8], out: &'a mut Vec<u8>) -> &'a [u8] {
+    match memchr::memchr(0x1b, text) {
+        None => text,
+        Some(at) => strip_from(text, at, out),
+    }
+}
+
+fn strip_from<'a>(text: &'a [u8], mut at: usize, out: &'a mut Vec<u8>) -> &'a [u8] {
+    out.clear();
+    let mut from = 0;
+    loop {
+        out.extend_from_slice(&text[from..at]);
+        from = at + sequence(&text[at..]);
+        match memchr::memchr(0x1b, &text[from..]) {
+            Some(next) => at = from + next,
+            None => break,
+        }
+    }
+    out.extend_from_slice(&text[from..]);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines() {
+        let check = |text: &str, rest: &str| {
+            let mut out = b"old".to_vec();
+            assert_eq!(std::str::from_utf8(strip(text.as_bytes(), &mut out)), Ok(rest), "{text:?}");
+        };
+        check("plain", "plain");
+        check("\x1b[31mred\x1b[0m and \x1b[1mbold", "red and bold");
+        check("\x1b\x1b[1m\x1b", "");
+        check("a\x1b]0;title\x07b", "ab");
+    }
 
     #[test]
     fn sequences() {

@@ -4,8 +4,11 @@
 //! duplicate as `…#3`, and so on within a record. Keys are recognized by a 64-bit hash of their encoded form; two keys that
 //! share one would only lead to a needless `#2`.
 
+use super::app_time;
 use super::encode::{Str, escape};
 use super::json::{Member, Value};
+use super::level::Level;
+use super::quoted;
 use super::scan;
 use super::unescape::{Buffer, unescape};
 use std::collections::HashSet;
@@ -90,6 +93,94 @@ impl Fields {
         self.encoded.extend_from_slice(key);
         self.encoded.extend_from_slice(b"\":\"");
         self.text(value);
+    }
+
+    /// Adds the application's own time as `app_time`, in RFC 3339 where it is understood. The original stays beside it as
+    /// `app_time_raw` only where it says more (an offset). Returns whether it was understood.
+    #[inline]
+    pub(crate) fn app_time(&mut self, text: &[u8]) -> bool {
+        self.key(b"app_time");
+        if app_time::is_normal(text) {
+            self.text(Str::Raw(text));
+            return true;
+        }
+        let more = app_time::normalize(text, &mut self.encoded);
+        match more {
+            None => self.text(Str::Raw(text)),
+            Some(_) => self.encoded.push(b'"'),
+        }
+        if more == Some(true) {
+            self.push(b"app_time_raw", Str::Raw(text));
+        }
+        more.is_some()
+    }
+
+    /// Adds `level`, unless `word` is just the name of the level that was found.
+    #[inline]
+    pub(crate) fn level(&mut self, found: Option<Level>, word: &[u8]) {
+        if !found.is_some_and(|level| level.is_called(word)) {
+            self.push(b"level", Str::Raw(word));
+        }
+    }
+
+    /// Keeps `GET /path 200`, of what there is.
+    pub(crate) fn keep_request(&mut self, method: Option<Str<'_>>, path: Option<Str<'_>>, status: u16) -> Str<'static> {
+        let start = self.kept.len();
+        for part in [method, path].into_iter().flatten() {
+            match part {
+                Str::Raw(text) => self.kept.extend_from_slice(text),
+                Str::Json(inner) => _ = self.keep_json(inner),
+                Str::Kept(from, to) => self.kept.extend_from_within(from as usize..to as usize),
+            }
+            self.kept.push(b' ');
+        }
+        super::encode::number(&mut self.kept, u64::from(status));
+        Str::Kept(start as u32, self.kept.len() as u32)
+    }
+
+    /// Adds a member under `name.key`, or `name` alone, both any text.
+    #[cold]
+    pub(crate) fn push_dynamic(&mut self, name: &[u8], key: &[u8], value: Str<'_>) {
+        let mut encoded = Vec::new();
+        escape(&mut encoded, name);
+        if !key.is_empty() {
+            encoded.push(b'.');
+            escape(&mut encoded, key);
+        }
+        self.key(&encoded);
+        self.text(value);
+    }
+
+    /// Keeps the inside of quotes of a CSV value, where a quote is doubled.
+    pub(crate) fn keep_doubled(&mut self, inner: &[u8]) -> Str<'static> {
+        let start = self.kept.len();
+        let mut rest = inner;
+        while let Some(at) = memchr::memmem::find(rest, b"\"\"") {
+            self.kept.extend_from_slice(&rest[..=at]);
+            rest = &rest[at + 2..];
+        }
+        self.kept.extend_from_slice(rest);
+        Str::Kept(start as u32, self.kept.len() as u32)
+    }
+
+    /// Keeps what a quoted text stands for (`quoted::decode`).
+    pub(crate) fn keep_quoted(&mut self, inner: &[u8]) -> Str<'static> {
+        let start = self.kept.len();
+        quoted::decode(inner, &mut self.kept);
+        Str::Kept(start as u32, self.kept.len() as u32)
+    }
+
+    /// Keeps what a text with `\xHH` in it stands for, if that is readable.
+    pub(crate) fn keep_bytes<'a>(&mut self, text: &'a [u8]) -> Str<'a> {
+        if memchr::memchr(b'\\', text).is_none() {
+            return Str::Raw(text);
+        }
+        let start = self.kept.len();
+        if !quoted::decode_bytes(text, &mut self.kept) {
+            self.kept.truncate(start);
+            return Str::Raw(text);
+        }
+        Str::Kept(start as u32, self.kept.len() as u32)
     }
 
     #[inline]

@@ -138,9 +138,12 @@ fn sizes(messages: &[(String, String)]) -> Vec<(&str, usize)> {
     messages.iter().map(|(stream, message)| (stream.as_str(), message.len())).collect()
 }
 
-/// Parses a file in chunks of `lines` lines to its end. Body, and what is covered; asserts that nothing is covered twice.
 fn parse(file: &[u8], format: Format, max_line_bytes: usize, lines: usize) -> (Vec<u8>, Ranges) {
-    let settings = Settings { format: Some(format), mappings: Vec::new(), max_line_bytes };
+    parse_with(file, Settings { format: Some(format), mappings: Vec::new(), max_line_bytes }, lines)
+}
+
+/// Parses a file in chunks of `lines` lines to its end. Body, and what is covered; asserts that nothing is covered twice.
+fn parse_with(file: &[u8], settings: Settings, lines: usize) -> (Vec<u8>, Ranges) {
     let mut parser = Parser::new(settings, &Metrics::new());
     let source = Arc::new(Source { container: Arc::new(container()), generation: Generation(1) });
     let (mut body, mut covered) = (Vec::new(), Ranges::default());
@@ -176,6 +179,129 @@ fn parse(file: &[u8], format: Format, max_line_bytes: usize, lines: usize) -> (V
     }
     take(&mut records);
     (body, covered)
+}
+
+/// Any line in every format and in none: the record is valid (`records`), and nothing of the line is lost.
+pub fn formats(data: &[u8]) {
+    let line = String::from_utf8_lossy(data);
+    if line.contains('\n') {
+        return;
+    }
+    for format in Format::ALL.into_iter().map(Some).chain([None]) {
+        let lost = lost(&line, format);
+        assert!(lost.is_empty(), "{lost:#?}");
+    }
+}
+
+/// The runs of letters and digits of `line` that are nowhere in its record.
+///
+/// Exceptions are what a reader gives another form: a time (all forms of it are made from `fields.app_time`), a level, syslog's
+/// priority, an escape, and the few words and marks that only say what stands beside them.
+pub(crate) fn lost(line: &str, format: Option<Format>) -> Vec<String> {
+    let log = serde_json::to_string(&format!("{line}\n")).expect("a string");
+    let entry = format!("{{\"log\":{log},\"stream\":\"stdout\",\"time\":\"2026-11-21T13:00:00Z\"}}\n");
+    let settings = Settings { format, mappings: Vec::new(), max_line_bytes: 1 << 20 };
+    let (body, _) = parse_with(entry.as_bytes(), settings, 1);
+    let record: serde_json::Map<String, Value> = serde_json::from_slice(&body).expect("one valid record");
+    let have = texts(&record).to_lowercase();
+    let mut clean = Vec::new();
+    let line = super::ansi::strip(line.strip_suffix('\r').unwrap_or(line).as_bytes(), &mut clean).to_vec();
+    let line = String::from_utf8(line).expect("cut at ASCII only");
+    if line.contains('\\') {
+        return Vec::new();
+    }
+    let silent = |word: &str| SILENT.contains(&format!(" {} ", word.to_lowercase()));
+    let words = line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    let digit = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_digit());
+    // glog's letter for the level.
+    let words = words.map(|word| word.strip_prefix(['I', 'W', 'E', 'F']).filter(digit).unwrap_or(word));
+    let lost = words.filter(|word| !have.contains(&word.to_lowercase()) && !silent(word));
+    lost.map(|word| format!("{word:?} of {line:?} as {format:?} is not in {have}")).collect()
+}
+
+/// Names of what has a place of its own, and words that only say what stands beside them.
+const SILENT: &str = " http client server request upstream host referrer login subrequest in ms pid tid gin i w e f m 1 msg \
+    message event level lvl severity levelname log time ts t timestamp asctime datetime trace_id traceid span_id spanid id \
+    method path uri url status status_code statuscode code user_agent useragent agent ip addr address remote_addr size bytes \
+    fields target db dbname database user app application application_name state_code line_num ps rt uct uht urt rid us ua cs \
+    xff error_severity body_bytes_sent http_user_agent time_local route priority short_message loglevel remoteaddr remote_host ";
+
+/// All keys and values of a record in one text, and what can be derived from them.
+fn texts(record: &serde_json::Map<String, Value>) -> String {
+    let mut have = String::new();
+    for (key, value) in record.iter().filter(|(key, _)| !["timestamp", "container_id"].contains(&key.as_str())) {
+        match value {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    let value = value.as_str().expect("fields are strings");
+                    have.push_str(&format!(" {key} {value} "));
+                    if key == "app_time" {
+                        have.push_str(&forms_of_time(value));
+                    }
+                }
+            }
+            Value::String(text) if key == "level" => {
+                let lower = text.to_lowercase();
+                have.push_str(&format!(
+                    " {text} {lower} {} {} ",
+                    text.to_uppercase(),
+                    lower.replace("warn", "warning")
+                ));
+            }
+            Value::String(text) => have.push_str(&format!(" {text} ")),
+            number => have.push_str(&format!(" {number} ")),
+        }
+    }
+    if let Some(fields) = record["fields"].as_object() {
+        let priority = super::formats::syslog::priority_of(fields, record.get("level"));
+        have.push_str(&priority.map(|number| number.to_string()).unwrap_or_default());
+        // Roles and marks of Redis.
+        have.push_str(fields.get("role").and_then(Value::as_str).map_or("", |role| match role {
+            "master" => "M",
+            "replica" => "S",
+            "child" => "C",
+            _ => "X",
+        }));
+    }
+    have
+}
+
+/// What a time may have been written as, from its normal form.
+fn forms_of_time(time: &str) -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut out = format!(
+        " {} UTC GMT 0000 00 Z z t T Etc Sun Mon Tue Wed Thu Fri Sat ",
+        time.replace(['-', ':', 'T', 'Z', '.'], " ")
+    );
+    let part = |from: usize, len: usize| time.get(from..from + len).and_then(|part| part.parse::<usize>().ok());
+    if let Some(month) = part(5, 2).and_then(|month| MONTHS.get(month.wrapping_sub(1))) {
+        out.push_str(month);
+    }
+    let normal = super::time::normalize(time.get(..19).map(|head| format!("{head}Z")).unwrap_or_default().as_bytes());
+    let fraction: String = time.chars().skip(20).take_while(char::is_ascii_digit).collect();
+    if let Some(stamp) = normal {
+        let digits = format!("{}{fraction}", super::time::since_epoch(&stamp).as_secs());
+        for len in [10, 13, 16, 19] {
+            out.push_str(&format!(
+                " {} {} ",
+                digits.get(..len).unwrap_or_default(),
+                digits.get(len..).unwrap_or_default()
+            ));
+        }
+        let compact = time.replace(['-', ':', 'T', 'Z'], "");
+        out.push_str(&format!(
+            " {} {} {}T{} ",
+            &compact[..8],
+            &time[..19].replace('-', ""),
+            &time[8..10],
+            &time[11..13]
+        ));
+    }
+    out.push_str(&format!(" {}", time.get(8..13).unwrap_or_default()));
+    for (at, _) in time.char_indices().filter(|(at, _)| *at == 8) {
+        out.push_str(time[at..].trim_start_matches('0').get(..1).unwrap_or_default());
+    }
+    out
 }
 
 fn container() -> Container {
@@ -215,6 +341,13 @@ mod tests {
         );
         crate::fuzz_support::mutate(&seeds, envelope);
         crate::fuzz_support::mutate(&seeds, records);
+    }
+
+    #[test]
+    fn lines_in_every_format() {
+        let seeds: Vec<Vec<u8>> =
+            crate::parser::tests::samples::lines().into_iter().step_by(13).map(String::into_bytes).collect();
+        crate::fuzz_support::mutate(&seeds, formats);
     }
 
     #[test]

@@ -98,6 +98,20 @@ impl<'a> Members<'a> {
     }
 }
 
+impl Members<'_> {
+    /// Whether `text` is an object of which every member can be read, so that none is lost half-way.
+    pub(crate) fn are_good(text: &[u8]) -> bool {
+        let Ok(mut members) = Members::of(text) else { return false };
+        loop {
+            match members.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
 #[inline(always)]
 fn skip_space(text: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\t' | b'\n' | b'\r') = text.get(at) {

@@ -57,13 +57,13 @@ pub(crate) fn of_word(word: &[u8]) -> Option<Level> {
     lower.copy_from_slice(word);
     lower.make_ascii_lowercase();
     Some(match &*lower {
-        b"info" | b"inf" | b"information" | b"informational" | b"notice" | b"log" => Level::Info,
-        b"debug" | b"dbg" | b"trace" | b"trc" | b"verbose" | b"fine" | b"finer" | b"finest" | b"silly" => Level::Debug,
+        b"info" | b"inf" | b"information" | b"informational" | b"notice" | b"log" | b"http" | b"success" => Level::Info,
+        b"debug" | b"dbg" | b"debu" | b"dbug" | b"trace" | b"trc" | b"trac" | b"trce" | b"verbose" | b"fine"
+        | b"finer" | b"finest" | b"silly" => Level::Debug,
         b"warn" | b"warning" | b"wrn" => Level::Warn,
-        b"error" | b"err" | b"severe" => Level::Error,
-        b"fatal" | b"ftl" | b"critical" | b"crit" | b"panic" | b"dpanic" | b"alert" | b"emerg" | b"emergency" => {
-            Level::Fatal
-        }
+        b"error" | b"err" | b"erro" | b"severe" | b"fail" => Level::Error,
+        b"fatal" | b"ftl" | b"fata" | b"critical" | b"crit" | b"panic" | b"pani" | b"dpanic" | b"alert" | b"emerg"
+        | b"emergency" => Level::Fatal,
         _ => return None,
     })
 }

@@ -19,6 +19,7 @@
 //! It does no I/O and knows no tokio. The present is asked for only where Docker's time of a line is missing.
 
 mod ansi;
+mod app_time;
 #[doc(hidden)]
 pub mod bench_support;
 mod encode;
@@ -30,6 +31,7 @@ pub(crate) mod fuzz_support;
 mod join;
 mod json;
 mod level;
+mod quoted;
 mod records;
 mod scan;
 mod simd;
@@ -524,6 +526,8 @@ fn write(
     out: &mut Records,
 ) {
     let sticky = &mut state.streams[origin.stream as usize].sticky;
+    let mut clean = std::mem::take(&mut scratch.clean);
+    let text = ansi::strip(text, &mut clean);
     let read = universal::read(text, state.explicit, sticky, scratch);
     counts.parsed[read.format as usize] += 1;
     if let Some(failed) = read.failed {
@@ -535,6 +539,7 @@ fn write(
     }
     encode::record(&mut out.body, &read.draft, &scratch.fields, origin.time, origin.stream, &state.identity);
     out.cover(origin.ranges, origin.lines, origin.read_at);
+    scratch.clean = clean;
 }
 
 const FORMATS: usize = Format::ALL.len();

@@ -3,12 +3,11 @@
 //! - **Explicit** (the container's label, then `SERVICE_PARSER_MAPPINGS`, then `RASK_FORMAT`): that format; a line it refuses
 //!   is counted and read automatically. When nothing recognizes it, it is sent as it is, as a line of the service all the
 //!   same, with the reason in `fields.parse_error`.
-//! - **Automatic**: the format that took the stream's last line is tried first, then all others in a fixed order. Every
-//!   format but plain is strict about what it takes, so the order changes the cost and not the answer; only a line that
-//!   continues a PostgreSQL message is one because of the line before.
+//! - **Automatic**: told by the line alone (`formats::detect`); only a line that continues a PostgreSQL message is one because
+//!   of the lines before.
 
 use super::encode::{Draft, Str};
-use super::formats::{self, Format, Refused, Scratch, json, logfmt, nginx, plain, postgres};
+use super::formats::{self, Format, Refused, Scratch, detect, json, plain, postgres};
 
 /// A line read.
 #[derive(Debug)]
@@ -50,23 +49,18 @@ fn not_as_asked<'a>(text: &'a [u8], asked: Format, why: Refused, scratch: &mut S
 
 #[inline]
 fn automatic<'a>(text: &'a [u8], sticky: &mut Option<Format>, scratch: &mut Scratch) -> Read<'a> {
-    if let Some(format) = *sticky
-        && let Some(draft) = attempt(format, text, scratch)
-    {
+    if let Some((draft, format)) = detect::read(text, scratch) {
+        *sticky = Some(format);
         return Read { draft, format, failed: None };
     }
-    for format in [Format::Json, Format::Postgres, Format::Nginx, Format::Go] {
-        // A tab continues a PostgreSQL message only where there is one.
-        let continues = format == Format::Postgres && text.first() == Some(&b'\t');
-        if *sticky != Some(format)
-            && !continues
-            && let Some(draft) = attempt(format, text, scratch)
-        {
-            *sticky = Some(format);
-            return Read { draft, format, failed: None };
-        }
-    }
     scratch.fields.clear();
+    // A tab continues a PostgreSQL message only where there is one.
+    if text.first() == Some(&b'\t')
+        && *sticky == Some(Format::Postgres)
+        && let Ok(draft) = postgres::parse(text, &mut scratch.fields)
+    {
+        return Read { draft, format: Format::Postgres, failed: None };
+    }
     // An object that is broken is worth saying so; a brace at the start of prose is not.
     let mut failed = None;
     if is_object(text)
@@ -77,29 +71,6 @@ fn automatic<'a>(text: &'a [u8], sticky: &mut Option<Format>, scratch: &mut Scra
         failed = Some(Format::Json);
     }
     Read { draft: plain::parse(text, Format::Plain), format: Format::Plain, failed }
-}
-
-/// Reads `text` as `format` if its first bytes look so. JSON tells its family itself; Go here means logfmt.
-#[inline]
-fn attempt<'a>(format: Format, text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
-    let first = *text.first()?;
-    let looks_so = match format {
-        Format::Json => first == b'{',
-        Format::Postgres => first.is_ascii_digit() || first == b'\t',
-        Format::Nginx => nginx::looks_so(text),
-        Format::Go => logfmt::looks_so(text),
-        _ => false,
-    };
-    if !looks_so {
-        return None;
-    }
-    scratch.fields.clear();
-    match format {
-        Format::Json => json::parse(text, None, scratch).ok(),
-        Format::Postgres => postgres::parse(text, &mut scratch.fields).ok(),
-        Format::Nginx => nginx::parse(text, &mut scratch.fields).ok(),
-        _ => logfmt::parse(text, scratch).ok(),
-    }
 }
 
 fn is_object(text: &[u8]) -> bool {

@@ -1,13 +1,16 @@
-//! `key=value` pairs as Go's `slog` and `logrus` write them as text: `time=… level=INFO msg="hello world" n=1`.
+//! `key=value` pairs from end to end, as Go's `slog` and `logrus` write them as text, and Heroku's router and many others:
+//! `time=… level=INFO msg="hello world" n=1`.
 //!
-//! A value is bare up to the next space, or in double quotes with Go's escapes. A line is taken only when it consists of
-//! pairs from end to end and has a message or a level; anything else is prose with an equals sign in it.
+//! A value is bare up to the next space, or in double quotes with Go's escapes; a key may be in quotes too. A key without a
+//! value is one with an empty value.
+//!
+//! Automatic is careful, since prose has equals signs in it: every word must be a pair, and there must be a message or a level
+//! (that is `go`) or at least three pairs (`logfmt`); keys without a value are taken only beside a message.
 
-use super::slots::Slots;
+use super::pairs::is_key;
+use super::slots::{Slots, Text};
 use super::{Format, Refused, Scratch};
 use crate::parser::encode::Draft;
-use crate::parser::json::{Member, Quoted, Value};
-use crate::parser::scan;
 
 /// Whether the line begins like one: a short key and `=`.
 pub(crate) fn looks_so(text: &[u8]) -> bool {
@@ -15,64 +18,72 @@ pub(crate) fn looks_so(text: &[u8]) -> bool {
     end > 0 && text[end] == b'='
 }
 
-/// Reads a line of pairs.
-pub(crate) fn parse<'a>(text: &'a [u8], scratch: &mut Scratch) -> Result<Draft<'a>, Refused> {
-    const REFUSED: Refused = "neither a JSON object nor key=value pairs";
-    if !looks_so(text) {
-        return Err(REFUSED);
-    }
+/// Pairs that make a line of them without a message and a level.
+const MANY: usize = 3;
+
+/// Reads a line of pairs; without a `family` the line must show that it is a log line.
+pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Scratch) -> Result<Draft<'a>, Refused> {
+    const REFUSED: Refused = "not key=value pairs from end to end";
     let mut slots = Slots::new();
-    let mut at = 0;
+    let (mut at, mut pairs, mut bare) = (0, 0, 0);
     while at < text.len() {
-        let Some((member, end)) = pair(text, at) else { return Err(REFUSED) };
-        slots.take(&member, scratch);
-        at = end;
-        while text.get(at) == Some(&b' ') {
-            at += 1;
-        }
+        let (key, value, end) = pair(text, at).ok_or(REFUSED)?;
+        *(if value.is_some() { &mut pairs } else { &mut bare }) += 1;
+        slots.pair(key, value.unwrap_or(Text::Bare(b"")), scratch);
+        at = end + text[end..].iter().take_while(|b| **b == b' ').count();
     }
-    if !slots.is_log_line() {
+    let enough = match family {
+        Some(_) => pairs > 0,
+        None if bare > 0 => slots.has_message() && bare < pairs,
+        None => slots.is_log_line() || pairs >= MANY,
+    };
+    if !enough {
         return Err(REFUSED);
     }
-    Ok(slots.finish(Some(Format::Go), scratch))
+    let family = family.unwrap_or(if slots.is_log_line() { Format::Go } else { Format::Logfmt });
+    Ok(slots.finish(Some(family), scratch))
 }
 
-fn is_key(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'/' | b'@')
-}
-
-fn pair(text: &[u8], at: usize) -> Option<(Member<'_>, usize)> {
-    let equals = at + text[at..].iter().position(|b| !is_key(*b))?;
-    if equals == at || text[equals] != b'=' {
-        return None;
-    }
-    let (inner, end) = match text.get(equals + 1) {
-        Some(b'"') => quoted(text, equals + 2)?,
+/// Key, value if there is one, and where they end.
+#[inline]
+fn pair(text: &[u8], at: usize) -> Option<(&[u8], Option<Text<'_>>, usize)> {
+    let (key, behind) = match text[at] {
+        b'"' => {
+            let end =
+                at + 1 + text[at + 1..].iter().position(|b| !(0x20..0x7f).contains(b) || matches!(b, b'"' | b'\\'))?;
+            (text[end] == b'"').then_some((&text[at + 1..end], end + 1))?
+        }
         _ => {
-            let len = text[equals + 1..].iter().position(|b| *b == b' ').unwrap_or(text.len() - equals - 1);
-            let value = &text[equals + 1..equals + 1 + len];
-            // A quote or a backslash in a bare value: not ours to read.
-            (scan::special(value, 0) == len).then_some((value, equals + 1 + len))?
+            let end = text[at..].iter().position(|b| !is_key(*b)).map_or(text.len(), |len| at + len);
+            (end > at).then_some((&text[at..end], end))?
         }
     };
-    let escaped = memchr::memchr(b'\\', inner).is_some();
-    let value = Quoted { inner, escaped, surrogate: escaped };
-    let key = Quoted { inner: &text[at..equals], escaped: false, surrogate: false };
-    Some((Member { span: b"", key, value: Value::String(value) }, end))
+    match text.get(behind) {
+        None | Some(b' ') => return Some((key, None, behind)),
+        Some(b'=') => {}
+        Some(_) => return None,
+    }
+    let start = behind + 1;
+    if text.get(start) == Some(&b'"') {
+        let end = quote_end(text, start + 1)?;
+        return matches!(text.get(end + 1), None | Some(b' '))
+            .then(|| (key, Some(Text::Quoted(&text[start + 1..end])), end + 1));
+    }
+    let end = memchr::memchr(b' ', &text[start..]).map_or(text.len(), |len| start + len);
+    Some((key, Some(Text::Bare(&text[start..end])), end))
 }
 
-/// The inside of a quoted value. Go's quoting and JSON's agree on everything that slog and logrus write, except `\x…`,
-/// `\U…`, `\a` and `\v`: with those the line is left as it is.
-fn quoted(text: &[u8], start: usize) -> Option<(&[u8], usize)> {
-    let mut at = start;
+/// The quote that ends the string which began before `at`.
+#[inline]
+fn quote_end(text: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        at = scan::special(text, at);
-        match text.get(at)? {
-            b'"' => break,
-            b'\\' => at += if matches!(text.get(at + 1)?, b'x' | b'U' | b'a' | b'v') { return None } else { 2 },
-            _ => return None,
+        at += memchr::memchr2(b'"', b'\\', &text[at..])?;
+        if text[at] == b'"' {
+            return Some(at);
+        }
+        at += 2;
+        if at > text.len() {
+            return None;
         }
     }
-    let end = at + 1;
-    matches!(text.get(end), None | Some(b' ')).then_some((&text[start..at], end))
 }

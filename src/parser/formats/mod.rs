@@ -3,12 +3,25 @@
 //! A format looks at one line of text (valid UTF-8, without its newline) and either makes a draft of it, writing `fields` on
 //! the way, or says why it is not one of its lines. It keeps nothing from one line to the next.
 
+pub(crate) mod access;
+pub(crate) mod apache;
+mod csv;
+pub(crate) mod cut;
+pub(crate) mod detect;
+pub(crate) mod glog;
+pub(crate) mod go;
 pub(crate) mod json;
 pub(crate) mod logfmt;
 pub(crate) mod nginx;
+pub(crate) mod node;
+mod pairs;
 pub(crate) mod plain;
 pub(crate) mod postgres;
+pub(crate) mod python;
+pub(crate) mod redis;
+pub(crate) mod rust;
 pub(crate) mod slots;
+pub(crate) mod syslog;
 
 use super::encode::Draft;
 use super::fields::Fields;
@@ -19,29 +32,39 @@ use std::str::FromStr;
 /// A format of log lines, as `RASK_FORMAT`, the label `rask.format` and `SERVICE_PARSER_MAPPINGS` name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// JSON or logfmt of Go's loggers (`slog`, `zap`, `zerolog`, `logrus`).
+    /// Go's loggers (`slog`, `zap`, `zerolog`, `logrus`, `log`, gin): JSON, logfmt, and text for people.
     Go,
-    /// JSON of anything.
+    /// JSON of anything, also behind text.
     Json,
     /// nginx access and error log.
     Nginx,
-    /// PostgreSQL stderr log.
+    /// PostgreSQL stderr log, csvlog and jsonlog.
     Postgres,
-    /// JSON of Python's `structlog`.
+    /// Python's standard library, `structlog`, uvicorn, gunicorn.
     Python,
-    /// JSON of Rust's `tracing`.
+    /// JSON and text of Rust's `tracing`, and of `env_logger`.
     Rust,
-    /// JSON of Meilisearch.
+    /// JSON and text of Meilisearch.
     Meilisearch,
-    /// JSON of Node's loggers.
+    /// Node's loggers (pino, bunyan, winston), morgan, Next.js.
     Node,
     /// Anything.
     Plain,
+    /// `key=value` pairs from end to end.
+    Logfmt,
+    /// Apache access and error log.
+    Apache,
+    /// Redis and Valkey.
+    Redis,
+    /// syslog as text, RFC 3164 and RFC 5424.
+    Syslog,
+    /// glog of C++, klog of Kubernetes.
+    Glog,
 }
 
 impl Format {
     /// Every format, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::Go,
         Self::Json,
         Self::Nginx,
@@ -51,35 +74,66 @@ impl Format {
         Self::Meilisearch,
         Self::Node,
         Self::Plain,
+        Self::Logfmt,
+        Self::Apache,
+        Self::Redis,
+        Self::Syslog,
+        Self::Glog,
     ];
 
     /// The names that [`Format::from_name`] takes. The configuration also knows `auto`: no format.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 32] = [
         "go",
+        "slog",
+        "zap",
+        "zerolog",
+        "logrus",
         "json",
         "nginx",
         "postgres",
+        "postgresql",
         "python",
         "python-structlog",
+        "structlog",
+        "uvicorn",
+        "gunicorn",
         "rust",
         "rust-tracing",
+        "tracing",
         "meilisearch",
         "node",
+        "pino",
+        "winston",
+        "morgan",
+        "nextjs",
         "plain",
+        "logfmt",
+        "apache",
+        "httpd",
+        "redis",
+        "valkey",
+        "syslog",
+        "glog",
+        "klog",
     ];
 
     /// The format of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
-            "go" => Self::Go,
+            "go" | "slog" | "zap" | "zerolog" | "logrus" => Self::Go,
             "json" => Self::Json,
             "nginx" => Self::Nginx,
-            "postgres" => Self::Postgres,
-            "python" | "python-structlog" => Self::Python,
-            "rust" | "rust-tracing" => Self::Rust,
+            "postgres" | "postgresql" => Self::Postgres,
+            "python" | "python-structlog" | "structlog" | "uvicorn" | "gunicorn" => Self::Python,
+            "rust" | "rust-tracing" | "tracing" => Self::Rust,
             "meilisearch" => Self::Meilisearch,
-            "node" => Self::Node,
+            "node" | "pino" | "winston" | "morgan" | "nextjs" => Self::Node,
             "plain" => Self::Plain,
+            "logfmt" => Self::Logfmt,
+            "apache" | "httpd" => Self::Apache,
+            "redis" | "valkey" => Self::Redis,
+            "syslog" => Self::Syslog,
+            "glog" | "klog" => Self::Glog,
             _ => return None,
         })
     }
@@ -96,6 +150,11 @@ impl Format {
             Self::Meilisearch => "meilisearch",
             Self::Node => "node",
             Self::Plain => "plain",
+            Self::Logfmt => "logfmt",
+            Self::Apache => "apache",
+            Self::Redis => "redis",
+            Self::Syslog => "syslog",
+            Self::Glog => "glog",
         }
     }
 }
@@ -125,6 +184,8 @@ impl FromStr for Format {
 pub(crate) struct Scratch {
     pub(crate) fields: Fields,
     pub(crate) lookup: Lookup,
+    /// A line without its terminal escapes.
+    pub(crate) clean: Vec<u8>,
 }
 
 /// What is not a line of a format, and why.
@@ -133,13 +194,57 @@ pub(crate) type Refused = &'static str;
 /// Reads `text` as `format`. Whatever comes back, `scratch` is of this line.
 pub(crate) fn parse<'a>(format: Format, text: &'a [u8], scratch: &mut Scratch) -> Result<Draft<'a>, Refused> {
     scratch.fields.clear();
-    match format {
-        Format::Nginx => nginx::parse(text, &mut scratch.fields),
-        Format::Postgres => postgres::parse(text, &mut scratch.fields),
-        Format::Plain => Ok(plain::parse(text, Format::Plain)),
-        Format::Go if text.first() != Some(&b'{') => logfmt::parse(text, scratch),
-        _ => json::parse(text, Some(format), scratch),
+    if text.first() == Some(&b'{') && !matches!(format, Format::Plain | Format::Syslog | Format::Glog) {
+        return json::parse(text, Some(format), scratch);
     }
+    let draft = match format {
+        Format::Nginx => nginx::parse(text, &mut scratch.fields)?,
+        Format::Apache => apache::parse(text, &mut scratch.fields)?,
+        Format::Postgres => postgres::parse(text, &mut scratch.fields)?,
+        Format::Redis => redis::parse(text, &mut scratch.fields)?,
+        Format::Syslog => syslog::parse(text, scratch)?,
+        Format::Logfmt => logfmt::parse(text, Some(format), scratch)?,
+        Format::Glog => glog::parse(text, Some(format), scratch).ok_or("not a glog or klog line")?,
+        Format::Json => json::behind_text(text, Some(format), scratch).ok_or("no JSON object in the line")?,
+        Format::Meilisearch => rust::parse(text, Some(format), scratch).ok_or("neither JSON nor text of tracing")?,
+        Format::Plain => plain::parse(text, format),
+        Format::Rust => one_of(&[rust], text, scratch).ok_or("neither JSON nor text of tracing or env_logger")?,
+        Format::Go => one_of(&[go::parse, glog, logfmt], text, scratch)
+            .ok_or("neither JSON, key=value pairs nor text of a logger of Go")?,
+        Format::Python => {
+            one_of(&[python::parse], text, scratch).ok_or("neither JSON nor text of a logger of Python")?
+        }
+        Format::Node => one_of(&[node::parse], text, scratch).ok_or("neither JSON nor text of a logger of Node")?,
+    };
+    Ok(Draft { service_type: format.service_type(), ..draft })
+}
+
+/// A reader of a family's lines.
+type Reader = for<'a> fn(&'a [u8], &mut Scratch) -> Option<Draft<'a>>;
+
+/// The first of the readers that takes the line; each family may also write access lines, or an object behind text.
+fn one_of<'a>(readers: &[Reader], text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    let more: [Reader; 2] = [clf, |text, scratch| json::behind_text(text, Some(Format::Json), scratch)];
+    readers.iter().chain(&more).find_map(|read| {
+        scratch.fields.clear();
+        read(text, scratch)
+    })
+}
+
+fn rust<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    rust::parse(text, Some(Format::Rust), scratch)
+}
+
+fn glog<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    glog::parse(text, Some(Format::Go), scratch)
+}
+
+fn logfmt<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    logfmt::parse(text, Some(Format::Go), scratch).ok()
+}
+
+fn clf<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    access::parse(text, Some(Format::Nginx), &mut scratch.fields)
 }
 
 #[cfg(test)]
@@ -155,7 +260,7 @@ mod tests {
             assert_eq!(format as usize, number);
             assert_eq!(Format::from_name(format.service_type()), Some(format));
         }
-        let error = "syslog".parse::<Format>().unwrap_err().to_string();
+        let error = "no-such".parse::<Format>().unwrap_err().to_string();
         assert!(Format::NAMES.iter().all(|name| error.contains(name)), "{error}");
     }
 }

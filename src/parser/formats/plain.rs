@@ -89,7 +89,7 @@ fn look(word: &[u8], first: bool) -> Look {
         _ => &core[..at],
     });
     // `fine: nothing to do` is prose in small letters.
-    let prose = matches!(name, b"fine" | b"log" | b"silly" | b"information" | b"verbose");
+    let prose = matches!(name, b"fine" | b"log" | b"silly" | b"information" | b"verbose" | b"http" | b"success");
     let sure =
         !prose && (name.iter().all(u8::is_ascii_uppercase) || bracketed || before_colon || name.len() < core.len());
     if sure && let Some(level) = level::of_word(name) {

@@ -1,83 +1,146 @@
-//! PostgreSQL's stderr log with a `log_line_prefix` that begins with time and process: the default `%m [%p] `, Debian's
-//! `%m [%p] %q%u@%d `, and what is usual behind the process (`user=%u,db=%d,app=%a,client=%h`, `%e`).
+//! PostgreSQL: the stderr log with any `log_line_prefix` in which things can be told apart, and csvlog (`csv`). jsonlog is read
+//! by `json`, which knows `error_severity`.
 //!
 //! `2026-11-21 13:00:00.123 UTC [31] postgres@shop ERROR:  relation "x" does not exist`. Each line is a record; DETAIL, HINT,
 //! CONTEXT, STATEMENT and their like say so in `fields.kind` and have no level. A line that continues a message begins with
 //! a tab and has no prefix at all.
+//!
+//! The severity is the first of its words that a colon and two spaces follow. Of the prefix before it are told, in any order and
+//! with any brackets around them: a time (`%m %t %n`; a second one is the session's start, `%s`), a process (`%p`, the first
+//! number) and the line of its log (`%l`: `[7-2]`, or a second number), `user@database`, pairs (`user=%u,db=%d,app=%a,client=%h`), an
+//! SQLSTATE (`%e`), an address with or without a port (`%h %r`), a session (`%c`), a virtual transaction (`%v`). What is none
+//! of these stays in `fields.prefix`.
 
+use super::csv;
+use super::cut::{has_shape, is_number, split};
 use super::{Format, Refused};
+use crate::parser::app_time;
 use crate::parser::encode::{Draft, Str};
 use crate::parser::fields::Fields;
 use crate::parser::level::Level;
 use memchr::memchr;
 
+/// Bytes in which the severity must stand.
+const REACH: usize = 512;
+
 /// Reads a line with a prefix, or one that continues a message.
 pub(crate) fn parse<'a>(text: &'a [u8], fields: &mut Fields) -> Result<Draft<'a>, Refused> {
-    if text.first() == Some(&b'\t') {
-        return Ok(Draft::new(Format::Postgres.service_type(), "plain", Str::Raw(&text[1..])));
+    match text.first() {
+        Some(b'\t') => Ok(Draft::new(Format::Postgres.service_type(), "plain", Str::Raw(&text[1..]))),
+        _ => stderr_or_csv(text, true, fields).ok_or("no PostgreSQL severity behind a prefix"),
     }
-    line(text, fields).ok_or("not a PostgreSQL line with time and process in front")
 }
 
-fn line<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
-    let (time, rest) = time(text)?;
-    let (pid, rest) = process(rest)?;
-    // Two spaces follow the severity, and hardly anything else.
-    let colon = memchr::memchr_iter(b':', rest).find(|at| rest[*at + 1..].starts_with(b"  "))?;
-    let start = memchr::memrchr(b' ', &rest[..colon]).map_or(0, |at| at + 1);
-    let (word, message) = (&rest[start..colon], &rest[colon + 3..]);
-    let severity = severity(word)?;
+/// Reads a line of either log.
+#[inline]
+pub(crate) fn stderr_or_csv<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> Option<Draft<'a>> {
+    // Behind the zone of its first column, csvlog has a comma.
+    let zone = text.iter().skip(19).take(20).position(|b| *b == b' ').map_or(text.len(), |at| at + 20);
+    let end = text.iter().skip(zone).take_while(|b| is_zone(**b)).count() + zone;
+    match text.get(end) {
+        Some(b',') => csv::parse(text, fields),
+        _ => line(text, explicit, fields),
+    }
+}
+
+fn is_zone(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'/' | b'_')
+}
+
+/// Reads a line with a prefix. Unless `explicit`, there must be a time in it; or nothing, before a severity that nobody
+/// else writes so.
+pub(crate) fn line<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> Option<Draft<'a>> {
+    let (start, colon, severity) = severity_in(text)?;
+    let (word, message) = (&text[start..colon], &text[colon + 3..]);
+    let prefix = text[..start].trim_ascii_end();
+    // Of what uvicorn writes, WARNING has two spaces as well.
+    if !explicit && ((start == 0 && word == b"WARNING") || message.first() == Some(&b' ')) {
+        return None;
+    }
+    let time = leading_time(prefix);
+    if !explicit && !prefix.is_empty() && time.is_none() && !has_time(prefix) {
+        return None;
+    }
     let mut draft = Draft::new(Format::Postgres.service_type(), "structured", Str::Raw(message));
-    fields.put(b"app_time", Str::Raw(time));
+    let mut rest = prefix;
+    if let Some((time, behind)) = time {
+        fields.app_time(time);
+        rest = behind;
+    }
     match severity {
         Severity::Level(level) => {
             draft.level = Some(level);
-            if !level.is_called(word) {
-                fields.put(b"level", Str::Raw(word));
-            }
+            fields.level(Some(level), word);
         }
-        Severity::Kind(kind) => fields.put(b"kind", Str::Raw(kind)),
+        Severity::Kind(kind) => fields.push(b"kind", Str::Raw(kind)),
     }
-    fields.put(b"pid", Str::Raw(pid));
-    prefix(rest[..start].trim_ascii(), &mut draft, fields);
+    let mut seen = Seen { time: time.is_some(), ..Seen::default() };
+    if let Some((pid, line, behind)) = process(rest) {
+        seen.process(pid, line, fields);
+        rest = behind;
+    }
+    if !rest.is_empty() && !prefix_of(rest, &mut seen, &mut draft, fields) && !explicit && !seen.pid {
+        return None;
+    }
     if let Some(duration) = duration(message) {
-        fields.put(b"duration_ms", Str::Raw(duration));
+        fields.push(b"duration_ms", Str::Raw(duration));
     }
     Some(draft)
 }
 
-/// `YYYY-MM-DD HH:MM:SS[.mmm] zone `, and what is behind it.
+/// Start and colon of the severity.
 #[inline]
-fn time(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    const SHAPE: &[u8; 19] = b"dddd-dd-dd dd:dd:dd";
-    let head = text.first_chunk::<19>()?;
-    let fits =
-        head.iter().zip(SHAPE).all(|(byte, shape)| if *shape == b'd' { byte.is_ascii_digit() } else { byte == shape });
-    if !fits {
-        return None;
+fn severity_in(text: &[u8]) -> Option<(usize, usize, Severity)> {
+    let head = &text[..text.len().min(REACH)];
+    memchr::memchr_iter(b':', head).filter(|colon| text[*colon + 1..].starts_with(b"  ")).find_map(|colon| {
+        let start = head[..colon].iter().rposition(|b| !b.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
+        severity(&head[start..colon]).map(|severity| (start, colon, severity))
+    })
+}
+
+/// A time at the front, with its zone, and what is behind it.
+#[inline]
+fn leading_time(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.strip_prefix(b"<").or_else(|| text.strip_prefix(b"[")).unwrap_or(text).trim_ascii_start();
+    if !has_shape(text, b"dddd-dd-dd dd:dd:dd") {
+        let (word, rest) = split(text, b' ').unwrap_or((text, b""));
+        let epoch = has_shape(word, b"dddddddddd.ddd") && word.len() == 14;
+        return epoch.then_some((word, rest));
     }
     let mut at = 19;
     if text.get(at) == Some(&b'.') {
         at += 1 + text[at + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
     }
     let zone = text[at..].strip_prefix(b" ")?;
-    let len = memchr(b' ', &zone[..zone.len().min(40)])?;
-    let is_zone = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b':' | b'/' | b'_');
-    (len > 0 && zone[..len].iter().all(is_zone)).then(|| (&text[..at + 1 + len], &zone[len + 1..]))
+    // An offset may have minutes; behind a name, a colon belongs to the prefix.
+    let offset = matches!(zone.first(), Some(b'+' | b'-'));
+    let len = zone.iter().take_while(|b| is_zone(**b) || (offset && **b == b':')).count();
+    let len = if zone[..len].ends_with(b":") { len - 1 } else { len };
+    let behind = zone[len..].trim_ascii_start();
+    (len > 0).then(|| (&text[..at + 1 + len], behind))
 }
 
-/// `[31] `, `[31-2] ` or `[31]: `: the number, and what is behind.
+/// Whether there is a time anywhere.
+fn has_time(text: &[u8]) -> bool {
+    memchr::memchr_iter(b' ', text).any(|at| leading_time(text[at + 1..].trim_ascii_start()).is_some())
+}
+
+/// `[31]`, `[31-2]`, `(31)` or `[31]:` at the front: the process, the line of its log, and what is behind.
 #[inline]
-fn process(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let inner = text.strip_prefix(b"[")?;
-    let end = memchr(b']', &inner[..inner.len().min(24)])?;
-    let digits = inner[..end].iter().take_while(|b| b.is_ascii_digit()).count();
-    let rest = &inner[end + 1..];
-    let rest = rest.strip_prefix(b":").unwrap_or(rest).strip_prefix(b" ")?;
-    let good = digits > 0 && (digits == end || inner[digits] == b'-');
-    good.then(|| (&inner[..digits], rest.trim_ascii_start()))
+fn process(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let close = match text.first()? {
+        b'[' => b']',
+        b'(' => b')',
+        _ => return None,
+    };
+    let end = memchr(close, &text[..text.len().min(24)])?;
+    let (pid, line) = split(&text[1..end], b'-').unwrap_or((&text[1..end], b""));
+    let rest = &text[end + 1..];
+    let rest = rest.strip_prefix(b":").unwrap_or(rest).trim_ascii_start();
+    (is_number(pid) && (line.is_empty() || is_number(line))).then_some((pid, line, rest))
 }
 
+#[derive(Clone, Copy)]
 enum Severity {
     Level(Level),
     Kind(&'static [u8]),
@@ -102,57 +165,196 @@ fn severity(word: &[u8]) -> Option<Severity> {
     })
 }
 
-/// What stands between process and severity: `user@database`, pairs, an SQLSTATE; anything else whole in `fields.prefix`.
-#[inline]
-fn prefix<'a>(text: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) {
-    if text.is_empty() {
-        return;
-    }
-    let one_word = memchr(b' ', text).is_none();
-    if one_word
-        && memchr(b'=', text).is_none()
-        && let Some(at) = memchr(b'@', text)
-    {
-        fields.put(b"user", Str::Raw(&text[..at]));
-        fields.put(b"database", Str::Raw(&text[at + 1..]));
-    } else if text.len() == 5 && text.iter().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()) {
-        fields.put(b"sqlstate", Str::Raw(text));
-    } else if memchr(b'=', text).is_none() || !pairs(text, draft, fields) {
-        fields.put(b"prefix", Str::Raw(text));
+/// The level of a severity, as csvlog and jsonlog have it.
+pub(crate) fn level_of(word: &[u8]) -> Option<Level> {
+    match severity(word)? {
+        Severity::Level(level) => Some(level),
+        Severity::Kind(_) => None,
     }
 }
 
-/// `user=postgres,db=shop,app=psql,client=10.0.0.7`; false, and nothing done, when there is anything else.
-fn pairs<'a>(text: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) -> bool {
-    let known = |pair: &'a [u8]| -> Option<(&'static [u8], &'a [u8])> {
-        let at = memchr(b'=', pair)?;
-        let key: &[u8] = match &pair[..at] {
-            b"user" => b"user",
-            b"db" | b"database" => b"database",
-            b"app" | b"application" => b"application",
-            b"client" | b"host" => b"client",
-            _ => return None,
-        };
-        Some((key, &pair[at + 1..]))
-    };
-    if text.split(|b| *b == b',').any(|pair| known(pair).is_none()) {
-        return false;
-    }
-    for (key, value) in text.split(|b| *b == b',').filter_map(known) {
-        let is_address = std::str::from_utf8(value).is_ok_and(|value| value.parse::<std::net::IpAddr>().is_ok());
-        if key == b"client" && is_address && draft.ip_address.is_none() {
-            draft.ip_address = Some(Str::Raw(value));
-        } else if !value.is_empty() {
-            fields.push(key, Str::Raw(value));
+/// What of a prefix has been found.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    time: bool,
+    start: bool,
+    pid: bool,
+    line: bool,
+}
+
+impl Seen {
+    #[inline]
+    fn process(&mut self, pid: &[u8], line: &[u8], fields: &mut Fields) {
+        self.pid = true;
+        fields.push(b"pid", Str::Raw(pid));
+        if !line.is_empty() {
+            self.line = true;
+            fields.push(b"log_line", Str::Raw(line));
         }
+    }
+}
+
+/// What stands between time, process and severity; from the first that is not understood on, all in `fields.prefix`. Whether
+/// everything was understood.
+#[inline]
+fn prefix_of<'a>(mut rest: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fields: &mut Fields) -> bool {
+    // Amazon's `%t:%r:%u@%d:[%p]:`
+    let separator = if rest.first() == Some(&b':') { b':' } else { b' ' };
+    loop {
+        rest = rest.strip_prefix(b":").unwrap_or(rest).trim_ascii_start();
+        if rest.is_empty() {
+            return true;
+        }
+        if let Some((time, behind)) = leading_time(rest).filter(|_| !seen.start) {
+            match std::mem::replace(&mut seen.time, true) {
+                false => _ = fields.app_time(time),
+                true => {
+                    seen.start = true;
+                    fields.push(b"session_start", Str::Raw(time));
+                }
+            }
+            rest = behind;
+            continue;
+        }
+        let (token, behind) = split(rest, separator).unwrap_or((rest, b""));
+        if memchr(b'=', token).is_some() {
+            // Names may have spaces in them: an SQLSTATE or an address may stand behind the last pair.
+            match pairs(rest, draft, fields) {
+                Some(behind) => rest = behind,
+                None => break,
+            }
+            continue;
+        }
+        if !one(token, seen, draft, fields) {
+            break;
+        }
+        rest = behind;
+    }
+    fields.push(b"prefix", Str::Raw(rest));
+    false
+}
+
+/// One word of a prefix; whether it was understood.
+#[inline]
+fn one<'a>(token: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fields: &mut Fields) -> bool {
+    let token = token.strip_suffix(b":").or_else(|| token.strip_suffix(b",")).unwrap_or(token);
+    if let Some((user, database)) = split(token, b'@') {
+        fields.push(b"user", Str::Raw(user));
+        fields.push(b"database", Str::Raw(database));
+        return true;
+    }
+    if token == b"[local]" {
+        fields.push(b"client", Str::Raw(token));
+        return true;
+    }
+    let core = token.iter().position(|b| !matches!(b, b'[' | b'(' | b'<' | b'>' | b'|' | b'-'));
+    let core = core.map_or(&b""[..], |start| &token[start..]);
+    let core = core.strip_suffix(b"]").or_else(|| core.strip_suffix(b">")).unwrap_or(core);
+    let core = if token.first() == Some(&b'(') { core.strip_suffix(b")").unwrap_or(core) } else { core };
+    if core.is_empty() {
+        return true;
+    }
+    if let Some((pid, line)) = split(core, b'-').filter(|(pid, line)| !seen.pid && is_number(pid) && is_number(line)) {
+        seen.process(pid, line, fields);
+    } else if !seen.line && split(core, b'-').is_some_and(|(line, rest)| is_number(line) && is_number(rest)) {
+        // `[%l-1]`, as pgBadger's documentation has it.
+        seen.line = true;
+        fields.push(b"log_line", Str::Raw(core));
+    } else if is_number(core) && !seen.pid {
+        seen.process(core, b"", fields);
+    } else if is_sqlstate(core) {
+        fields.push(b"sqlstate", Str::Raw(core));
+    } else if is_number(core) && !seen.line {
+        seen.line = true;
+        fields.push(b"log_line", Str::Raw(core));
+    } else if is_session(core) {
+        fields.push(b"session_id", Str::Raw(core));
+    } else if split(core, b'/').is_some_and(|(a, b)| is_number(a) && is_number(b)) {
+        fields.push(b"vxid", Str::Raw(core));
+    } else {
+        return client(core, draft, fields);
     }
     true
 }
 
-/// `duration: 12.345 ms…`.
+fn is_sqlstate(text: &[u8]) -> bool {
+    text.len() == 5
+        && text.iter().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+        && text.iter().any(u8::is_ascii_digit)
+}
+
+/// `6b01f725.1e59`: start and process in hexadecimal.
+fn is_session(text: &[u8]) -> bool {
+    let hex = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_hexdigit);
+    split(text, b'.').is_some_and(|(start, pid)| start.len() == 8 && hex(start) && hex(pid))
+}
+
+/// `10.0.0.7`, `10.0.0.7(5432)` or `10.0.0.7:5432`; with a port it stays whole in `fields.client` too.
+fn client<'a>(text: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) -> bool {
+    let port = text.strip_suffix(b")").and_then(|text| split(text, b'(')).filter(|(_, port)| is_number(port));
+    let colon = || memchr::memrchr(b':', text).map(|at| (&text[..at], &text[at + 1..])).filter(|(_, p)| is_number(p));
+    let is_address = |text: &[u8]| std::str::from_utf8(text).is_ok_and(|text| text.parse::<std::net::IpAddr>().is_ok());
+    let host = match port {
+        Some((host, _)) => host,
+        None if is_address(text) => text,
+        None => colon().map_or(text, |(host, _)| host),
+    };
+    if !is_address(host) {
+        return false;
+    }
+    if draft.ip_address.is_some() || host.len() < text.len() {
+        fields.push(b"client", Str::Raw(text));
+    }
+    draft.ip_address = draft.ip_address.or(Some(Str::Raw(host)));
+    true
+}
+
+/// `user=postgres,db=shop,app=psql,client=10.0.0.7`, with commas or spaces between. What is behind the last pair; `None`, and
+/// nothing done, if a key is no name.
+fn pairs<'a>(text: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) -> Option<&'a [u8]> {
+    let commas = memchr(b',', text).is_some();
+    let mut rest = text;
+    loop {
+        let end = match commas {
+            true => memchr(b',', rest),
+            false => memchr(b' ', rest),
+        };
+        let last = end.is_none() || (commas && memchr(b'=', &rest[end?..]).is_none());
+        // Behind the last pair of a list with commas, a space ends it.
+        let end = if last && commas { memchr(b' ', rest) } else { end };
+        let (pair, behind) = end.map_or((rest, &b""[..]), |end| (&rest[..end], &rest[end + 1..]));
+        let (key, value) = split(pair, b'=')?;
+        let key: &[u8] = match key.trim_ascii() {
+            b"db" => b"database",
+            b"app" | b"application_name" => b"application",
+            b"host" | b"remote" => b"client",
+            key if !key.is_empty() && key.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_') => key,
+            _ => return None,
+        };
+        if key == b"client" {
+            if !value.is_empty() && !client(value, draft, fields) {
+                fields.push(key, Str::Raw(value));
+            }
+        } else if !value.is_empty() {
+            fields.push(key, Str::Raw(value));
+        }
+        rest = behind.trim_ascii_start();
+        if last || memchr(b'=', split(rest, b' ').map_or(rest, |(word, _)| word)).is_none() {
+            return Some(rest);
+        }
+    }
+}
+
+/// `duration: 12.345 ms…`
 #[inline]
-fn duration(message: &[u8]) -> Option<&[u8]> {
+pub(crate) fn duration(message: &[u8]) -> Option<&[u8]> {
     let rest = message.strip_prefix(b"duration: ")?;
     let len = rest.iter().take_while(|b| b.is_ascii_digit() || **b == b'.').count();
     (len > 0 && rest[len..].starts_with(b" ms")).then(|| &rest[..len])
+}
+
+/// Whether a text is a time as PostgreSQL writes it.
+pub(crate) fn is_time(text: &[u8]) -> bool {
+    leading_time(text).is_some_and(|(time, rest)| time.len() == text.len() && rest.is_empty())
+        || app_time::is_time(text)
 }

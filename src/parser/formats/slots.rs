@@ -4,10 +4,13 @@
 //! is lost. Two kinds of keys wait until the line has been read: `event`, the message only of loggers that have no `msg`,
 //! and the sizes `bytes` and `size`, which mean the response only beside a method or a status.
 
+use super::access;
 use super::{Format, Scratch};
 use crate::parser::encode::{Draft, Hex, Str};
-use crate::parser::json::{Member, Members, Value};
+use crate::parser::json::{Member, Members, Quoted, Value};
 use crate::parser::level::{self, Level};
+use crate::parser::quoted;
+use crate::parser::scan;
 
 /// What a key means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +18,8 @@ enum Role {
     Message,
     Event,
     Level,
+    /// PostgreSQL's `error_severity`.
+    Severity,
     Syslog,
     Otel,
     Time,
@@ -41,8 +46,13 @@ enum Role {
 fn role(key: &[u8]) -> Role {
     match key.len() {
         1 if key == b"t" => Role::Time,
-        2 if key == b"ts" => Role::Time,
-        2 if key == b"ip" => Role::Address,
+        2 => match key {
+            b"ts" | b"@t" => Role::Time,
+            b"@l" => Role::Level,
+            b"@m" => Role::Message,
+            b"ip" => Role::Address,
+            _ => Role::Other,
+        },
         3 => match key {
             b"msg" => Role::Message,
             b"lvl" => Role::Level,
@@ -58,7 +68,7 @@ fn role(key: &[u8]) -> Role {
             _ => Role::Other,
         },
         5 => match key {
-            b"level" => Role::Level,
+            b"level" | b"Level" => Role::Level,
             b"event" => Role::Event,
             b"bytes" => Role::Size,
             _ => Role::Other,
@@ -71,7 +81,8 @@ fn role(key: &[u8]) -> Role {
             _ => Role::Other,
         },
         7 => match key {
-            b"message" => Role::Message,
+            b"message" | b"Message" => Role::Message,
+            b"asctime" => Role::Time,
             b"traceId" | b"traceID" => Role::TraceId,
             b"span_id" | b"span.id" => Role::SpanId,
             b"request" => Role::Request,
@@ -82,6 +93,8 @@ fn role(key: &[u8]) -> Role {
             b"trace_id" | b"trace.id" => Role::TraceId,
             b"response" => Role::Request,
             b"PRIORITY" => Role::Syslog,
+            b"LogLevel" => Role::Level,
+            b"datetime" => Role::Time,
             _ => Role::Other,
         },
         _ => long_role(key),
@@ -90,26 +103,44 @@ fn role(key: &[u8]) -> Role {
 
 fn long_role(key: &[u8]) -> Role {
     match key {
-        b"timestamp" | b"@timestamp" => Role::Time,
+        b"timestamp" | b"@timestamp" | b"Timestamp" | b"time_iso8601" | b"time_local" => Role::Time,
         b"levelname" | b"log.level" => Role::Level,
+        b"error_severity" => Role::Severity,
+        b"short_message" => Role::Message,
         b"severityNumber" | b"severity_number" | b"SeverityNumber" => Role::Otel,
         b"traceparent" => Role::TraceParent,
         b"http.method" | b"http_method" | b"request_method" | b"http.request.method" | b"request.method" => {
             Role::Method
         }
+        b"requestMethod" | b"RequestMethod" | b"httpMethod" => Role::Method,
         b"request_uri" | b"http.path" | b"http.target" | b"http.url" | b"url.path" | b"request.path" => Role::Path,
+        b"requestUrl" | b"RequestPath" | b"request.url" | b"request.uri" | b"url.full" | b"request_path" => Role::Path,
         b"status_code" | b"statusCode" | b"http.status_code" | b"http_status" | b"http.response.status_code" => {
+            Role::StatusCode
+        }
+        b"DownstreamStatus" | b"response.status" | b"response.status_code" | b"http.status" | b"httpStatus" => {
             Role::StatusCode
         }
         b"user_agent" | b"userAgent" | b"http_user_agent" | b"user_agent.original" | b"user-agent" => Role::Agent,
         b"ip_address" | b"remote_addr" | b"remote_ip" | b"client_ip" | b"remoteAddress" | b"clientIp" => Role::Address,
-        b"client.address" | b"http.client_ip" => Role::Address,
+        b"client.address" | b"http.client_ip" | b"remoteAddr" | b"remoteIp" | b"client_addr" => Role::Address,
+        b"ClientHost" | b"remote_host" | b"remote_address" => Role::Address,
+        b"DownstreamContentSize" | b"content_length" => Role::Size,
         b"response_size" | b"body_bytes_sent" | b"bytes_sent" | b"bytes_out" | b"http.response.body.size" => {
             Role::ResponseSize
         }
         b"httpRequest" => Role::Request,
         _ => Role::Other,
     }
+}
+
+/// A value of a text format.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Text<'a> {
+    /// As it stands.
+    Bare(&'a [u8]),
+    /// The inside of quotes, with escapes.
+    Quoted(&'a [u8]),
 }
 
 /// A structured line being read.
@@ -128,13 +159,21 @@ pub(crate) struct Slots<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Hints {
     word_level: bool,
+    small_level: bool,
     number_level: bool,
     go_time: bool,
+    /// A time under a key that is neither Go's nor `timestamp`.
+    time: bool,
     flattened: bool,
     event: bool,
     levelname: bool,
     hostname: bool,
     pid: bool,
+    target: bool,
+    caller: bool,
+    long_message: bool,
+    postgres: bool,
+    nginx: bool,
 }
 
 impl<'a> Slots<'a> {
@@ -161,7 +200,7 @@ impl<'a> Slots<'a> {
                 false
             }
             Role::Message => self.message(member, scratch),
-            Role::Level | Role::Syslog | Role::Otel => self.level(role, member, scratch),
+            Role::Level | Role::Severity | Role::Syslog | Role::Otel => self.level(role, member, scratch),
             Role::Time => self.time(member, scratch),
             Role::Event => self.event(member),
             Role::Size => {
@@ -177,6 +216,81 @@ impl<'a> Slots<'a> {
         if !taken {
             scratch.fields.member(member);
         }
+    }
+
+    /// Takes a pair of a text format into its place, or into `fields`.
+    #[inline]
+    pub(crate) fn pair(&mut self, key: &'a [u8], text: Text<'a>, scratch: &mut Scratch) {
+        let quote = |inner: &'a [u8]| {
+            let escaped = memchr::memchr(b'\\', inner).is_some();
+            Quoted { inner, escaped, surrogate: escaped }
+        };
+        let value = match text {
+            Text::Bare(text) if text.len() <= 12 && natural(text).is_some() => Value::Scalar(text),
+            Text::Bare(text) if scan::special(text, 0) == text.len() => Value::String(quote(text)),
+            Text::Quoted(inner) if quoted::is_json(inner) => Value::String(quote(inner)),
+            Text::Bare(text) => return self.odd(key, Str::Raw(text), scratch),
+            Text::Quoted(inner) => {
+                let kept = scratch.fields.keep_quoted(inner);
+                return self.odd(key, kept, scratch);
+            }
+        };
+        let key = Quoted { inner: key, escaped: false, surrogate: false };
+        self.take(&Member { span: b"", key, value }, scratch);
+    }
+
+    /// A value that is not written as JSON would write it: the message, or one of `fields`.
+    fn odd(&mut self, key: &'a [u8], value: Str<'a>, scratch: &mut Scratch) {
+        if role(key) == Role::Message && !self.has_message {
+            (self.has_message, self.draft.message) = (true, value);
+        } else {
+            scratch.fields.push(key, value);
+        }
+    }
+
+    /// The message of a text format.
+    #[inline]
+    pub(crate) fn set_message(&mut self, text: &'a [u8]) {
+        (self.has_message, self.draft.message) = (true, Str::Raw(text));
+    }
+
+    /// The time of a text format.
+    #[inline]
+    pub(crate) fn set_time(&mut self, text: &[u8], scratch: &mut Scratch) {
+        self.has_time = true;
+        scratch.fields.app_time(text);
+    }
+
+    /// The level word of a text format.
+    #[inline]
+    pub(crate) fn set_level(&mut self, level: Option<Level>, word: &[u8], scratch: &mut Scratch) {
+        self.draft.level = level;
+        scratch.fields.level(level, word);
+    }
+
+    /// Takes the members of an object that is good (`Members::are_good`).
+    pub(crate) fn take_object(&mut self, text: &'a [u8], scratch: &mut Scratch) {
+        if let Ok(mut members) = Members::of(text) {
+            while let Ok(Some(member)) = members.next() {
+                self.take(&member, scratch);
+            }
+        }
+    }
+
+    /// Takes a member under another name.
+    pub(crate) fn take_as(&mut self, name: &'static [u8], member: &Member<'a>, scratch: &mut Scratch) {
+        let key = Quoted { inner: name, escaped: false, surrogate: false };
+        self.take(&Member { span: b"", key, ..*member }, scratch);
+    }
+
+    /// Whether there is a message.
+    pub(crate) fn has_message(&self) -> bool {
+        self.has_message
+    }
+
+    /// Sets the level where the line does not say it itself.
+    pub(crate) fn default_level(&mut self, level: Option<Level>) {
+        self.draft.level = self.draft.level.or(level);
     }
 
     /// The draft, when the line has been read.
@@ -196,8 +310,27 @@ impl<'a> Slots<'a> {
                 scratch.fields.member(&size);
             }
         }
-        self.draft.service_type = family.unwrap_or_else(|| self.hints.family()).service_type();
+        let family = family.unwrap_or_else(|| self.hints.family());
+        self.draft.service_type = family.service_type();
+        let access = self.draft.method.is_some() || self.draft.path.is_some() || self.hints.nginx;
+        if self.draft.status_code.is_some() && access {
+            self.access(family, scratch);
+        }
         self.draft
+    }
+
+    /// What an access log says with its status: the level, where the line has none, and a message, where it has none.
+    fn access(&mut self, family: Format, scratch: &mut Scratch) {
+        let Some(status) = self.draft.status_code else { return };
+        if self.draft.level.is_none() && !self.hints.word_level && !self.hints.number_level {
+            self.draft.level = Some(Level::of_status(status));
+        }
+        if family == Format::Nginx {
+            self.draft.log_type = "access";
+        }
+        if !self.has_message {
+            self.draft.message = scratch.fields.keep_request(self.draft.method, self.draft.path, status);
+        }
     }
 
     /// Whether there is a message or a level: what makes pairs a log line.
@@ -209,6 +342,9 @@ impl<'a> Slots<'a> {
         match key {
             b"pid" => self.hints.pid = true,
             b"hostname" => self.hints.hostname = true,
+            b"target" => self.hints.target = true,
+            b"caller" | b"logger" => self.hints.caller = true,
+            b"request_time" => self.hints.nginx = true,
             _ => {}
         }
     }
@@ -219,6 +355,7 @@ impl<'a> Slots<'a> {
             return false;
         }
         self.has_message = true;
+        self.hints.long_message = member.key.inner == b"message";
         // Escapes may hide terminal colours.
         self.draft.message = match value.escaped && (value.surrogate || has_escape_character(value.inner)) {
             true => scratch.fields.keep_json(value.inner),
@@ -243,8 +380,9 @@ impl<'a> Slots<'a> {
         let (found, word) = match member.value {
             Value::String(value) if !value.escaped && !value.inner.is_empty() => {
                 self.hints.word_level = true;
+                self.hints.small_level = value.inner[0].is_ascii_lowercase();
                 let number = || match role {
-                    Role::Level => None,
+                    Role::Level | Role::Severity => None,
                     _ => of_number(role, natural(value.inner)?),
                 };
                 (level::of_word(value.inner).or_else(number), value.inner)
@@ -256,7 +394,8 @@ impl<'a> Slots<'a> {
             _ => return false,
         };
         self.draft.level = found;
-        if role != Role::Level {
+        self.hints.postgres |= role == Role::Severity;
+        if !matches!(role, Role::Level | Role::Severity) {
             return false;
         }
         if !found.is_some_and(|level| level.is_called(word)) {
@@ -267,16 +406,21 @@ impl<'a> Slots<'a> {
 
     fn time(&mut self, member: &Member<'a>, scratch: &mut Scratch) -> bool {
         self.hints.go_time |= matches!(member.key.inner, b"time" | b"ts");
+        self.hints.time |= !matches!(member.key.inner, b"time" | b"ts" | b"timestamp");
+        self.hints.nginx |= member.key.inner.starts_with(b"time_");
+        self.hints.levelname |= member.key.inner == b"asctime";
         if self.has_time {
             return false;
         }
-        let text = match member.value {
-            Value::String(value) if !value.surrogate => value.inner,
-            Value::Scalar(text) if text.first().is_some_and(|b| *b == b'-' || b.is_ascii_digit()) => text,
+        match member.value {
+            Value::String(value) if value.escaped => return false,
+            Value::String(value) => scratch.fields.app_time(value.inner),
+            Value::Scalar(text) if text.first().is_some_and(|b| *b == b'-' || b.is_ascii_digit()) => {
+                scratch.fields.app_time(text)
+            }
             _ => return false,
         };
         self.has_time = true;
-        scratch.fields.push(b"app_time", Str::Json(text));
         true
     }
 
@@ -284,7 +428,7 @@ impl<'a> Slots<'a> {
     fn flatten(&mut self, member: &Member<'a>, scratch: &mut Scratch) {
         if let Value::Nested(text) = member.value
             && !self.hints.flattened
-            && well_formed(text)
+            && Members::are_good(text)
             && let Ok(mut members) = Members::of(text)
         {
             self.hints.flattened = true;
@@ -322,6 +466,12 @@ impl<'a> Slots<'a> {
     fn http(&mut self, role: Role, value: Value<'a>, scratch: &mut Scratch) -> bool {
         let draft = &mut self.draft;
         let text = match value {
+            Value::String(value) if role == Role::Request => {
+                if !value.surrogate {
+                    access::fill_request(value.inner, draft);
+                }
+                return false;
+            }
             Value::String(value) if !value.surrogate => value.inner,
             Value::Scalar(text) => text,
             Value::Nested(text) if role == Role::Request => {
@@ -367,10 +517,14 @@ fn of_number(role: Role, number: u64) -> Option<Level> {
 }
 
 impl Hints {
-    /// The family by its habits: bunyan and pino write numbers and the host; tracing has `fields`; structlog `event`; the
-    /// standard library of Python `levelname`; Go's loggers a word and `time` or `ts`.
+    /// The family by its habits: PostgreSQL's `error_severity`; bunyan and pino write numbers and the host; tracing has
+    /// `fields`, or `target` beside a level in capitals; structlog `event`; the standard library of Python `levelname`; Go's
+    /// loggers a word and `time` or `ts`; nginx `time_local` or `request_time`; winston a small word and `message`, with
+    /// `timestamp` or no time at all.
     fn family(self) -> Format {
-        if self.flattened {
+        if self.postgres {
+            Format::Postgres
+        } else if self.flattened {
             Format::Rust
         } else if self.number_level && self.pid && self.hostname {
             Format::Node
@@ -378,6 +532,12 @@ impl Hints {
             Format::Python
         } else if self.word_level && self.go_time {
             Format::Go
+        } else if self.nginx {
+            Format::Nginx
+        } else if self.word_level && !self.small_level && self.target && self.long_message && !self.time {
+            Format::Rust
+        } else if self.small_level && self.long_message && !self.time && !self.caller && !self.target {
+            Format::Node
         } else {
             Format::Json
         }
@@ -457,18 +617,6 @@ fn traceparent(text: &[u8]) -> Option<(Hex, Hex)> {
         return None;
     }
     Some((Hex::new(&text[3..35], 32)?, Hex::new(&text[36..52], 16)?))
-}
-
-/// Whether every member can be read, so that none is lost half-way.
-fn well_formed(text: &[u8]) -> bool {
-    let Ok(mut members) = Members::of(text) else { return false };
-    loop {
-        match members.next() {
-            Ok(Some(_)) => {}
-            Ok(None) => return true,
-            Err(_) => return false,
-        }
-    }
 }
 
 /// Whether an escaped ESC is in there.

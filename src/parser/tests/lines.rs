@@ -172,7 +172,7 @@ fn selection() {
     check(&[("api", Format::Node)], Some(Format::Rust), Some("python"), slog, ["python", "structured"]);
     check(&[("web", Format::Node)], None, None, slog, ["go", "structured"]);
     // Not what was asked for: read automatically, and if nothing takes it, still a line of that service.
-    check(&[], Some(Format::Nginx), None, slog, ["other", "structured"]);
+    check(&[], Some(Format::Nginx), None, "level=info msg=hi n=1", ["other", "structured"]);
     check(&[], Some(Format::Nginx), None, "/docker-entrypoint.sh: ready", ["nginx", "plain"]);
     check(&[], Some(Format::Go), None, "panic: no", ["go", "plain"]);
     check(&[], None, None, "{\"broken\":", ["plain", "plain"]);

@@ -1,8 +1,10 @@
 //! The parser as its callers see it: chunks in, records out.
 
+mod docs;
 mod formats;
 mod joins;
 mod lines;
+pub(super) mod samples;
 
 use super::*;
 use crate::position::Generation;

@@ -1,0 +1,191 @@
+//! Which format a line is in, by the line alone.
+//!
+//! The first bytes decide which few readers may take it (mostly one), and these are tried in a fixed order. So the answer
+//! depends on nothing that came before, costs the same for every line, and a stream may change its format with any line. It
+//! replaced a format remembered for each stream, which saved nothing and made lines that two readers take depend on history.
+
+use super::cut::has_shape;
+use super::{Format, Scratch};
+use super::{access, apache, glog, go, json, logfmt, nginx, node, postgres, python, redis, rust, syslog};
+use crate::parser::encode::Draft;
+
+/// A line that was taken, and by which format; JSON is always `Json` here.
+pub(crate) type Taken<'a> = Option<(Draft<'a>, Format)>;
+
+/// Reads `text` with the first reader that takes it.
+#[inline]
+pub(crate) fn read<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
+    scratch.fields.clear();
+    let taken = match *text.first()? {
+        b'{' => json::parse(text, None, scratch).ok().map(|draft| (draft, Format::Json)),
+        b'0'..=b'9' => digit(text, scratch),
+        first => other(first, text, scratch),
+    };
+    if taken.is_some() || text.last() != Some(&b'}') {
+        return taken;
+    }
+    scratch.fields.clear();
+    json::behind_text(text, None, scratch).map(|draft| (draft, Format::Json))
+}
+
+/// Tries each in turn, from a clean start.
+macro_rules! first_of {
+    ($scratch:expr, $($reader:expr),+ $(,)?) => {
+        None$(.or_else(|| {
+            $scratch.fields.clear();
+            $reader
+        }))+.map(by_family)
+    };
+}
+
+fn by_family(draft: Draft<'_>) -> (Draft<'_>, Format) {
+    (draft, Format::from_name(draft.service_type).unwrap_or(Format::Plain))
+}
+
+/// Lines that begin with a digit: a time, an address, a process.
+#[inline]
+fn digit<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
+    match (text.get(4), text.get(10)) {
+        (Some(b'-'), Some(b'T' | b't')) => moment(text, scratch),
+        (Some(b'-'), Some(b' ')) => date_and_time(text, scratch),
+        (Some(b'/'), Some(b' ')) if nginx::is_error_time(text) => {
+            first_of!(scratch, nginx::error(text, &mut scratch.fields), go::standard(text, scratch))
+        }
+        (Some(b'/'), Some(b' ')) => first_of!(scratch, go::standard(text, scratch)),
+        _ if redis::looks_so(text) => first_of!(scratch, redis::parse(text, &mut scratch.fields).ok()),
+        _ => first_of!(
+            scratch,
+            access::parse(text, None, &mut scratch.fields),
+            node::short(text, &mut scratch.fields),
+            go::zerolog(text, scratch),
+            postgres::line(text, false, &mut scratch.fields).filter(|_| has_shape(text, b"dddddddddd.ddd ")),
+        ),
+    }
+}
+
+/// `2026-11-21T13:00:00…`
+fn moment<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
+    let end = 19 + text.get(19..)?.iter().take(24).position(|b| matches!(b, b' ' | b'\t'))?;
+    if text[end] == b'\t' {
+        return first_of!(scratch, go::zap(text, scratch));
+    }
+    match text[end..].trim_ascii_start().first()? {
+        b'A'..=b'Z' => first_of!(
+            scratch,
+            go::zerolog(text, scratch),
+            rust::parse(text, None, scratch),
+            syslog::parse(text, scratch).ok(),
+        ),
+        b'[' => first_of!(scratch, python::structlog(text, scratch), node::winston_at(text, scratch)),
+        b'?' => first_of!(scratch, go::zerolog(text, scratch)),
+        _ => first_of!(scratch, node::winston_at(text, scratch), syslog::parse(text, scratch).ok()),
+    }
+}
+
+/// `2026-11-21 13:00:00…`
+#[inline]
+fn date_and_time<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
+    if text.get(19) == Some(&b',') {
+        return first_of!(
+            scratch,
+            python::logging(text, &mut scratch.fields),
+            python::structlog(text, scratch),
+            node::winston_at(text, scratch),
+        );
+    }
+    let end = 19 + text.get(19..)?.iter().take(12).position(|b| matches!(b, b' ' | b'\t'))?;
+    if text[end] == b'\t' {
+        return first_of!(scratch, go::zap(text, scratch));
+    }
+    match text.get(end + 1)? {
+        b'|' | b'-' if text.get(end + 2) == Some(&b' ') => {
+            first_of!(scratch, python::logging(text, &mut scratch.fields))
+        }
+        b'[' => first_of!(
+            scratch,
+            python::structlog(text, scratch),
+            node::winston_at(text, scratch),
+            postgres::line(text, false, &mut scratch.fields),
+        ),
+        _ => first_of!(
+            scratch,
+            postgres::stderr_or_csv(text, false, &mut scratch.fields),
+            node::winston_at(text, scratch),
+        ),
+    }
+}
+
+fn other<'a>(first: u8, text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
+    match first {
+        b'A'..=b'Z' => capital(text, scratch),
+        b'a'..=b'z' => small(text, scratch),
+        b'[' => bracket(text, scratch),
+        b'<' => {
+            first_of!(scratch, syslog::parse(text, scratch).ok(), postgres::line(text, false, &mut scratch.fields))
+        }
+        b' ' | 0xe2 => first_of!(scratch, node::next(text, &mut scratch.fields)),
+        b':' => {
+            first_of!(scratch, access::parse(text, None, &mut scratch.fields), node::short(text, &mut scratch.fields))
+        }
+        b'_' | b'@' | b'"' => key_value(text, scratch),
+        _ => None,
+    }
+}
+
+/// A level, a month, a method, a key.
+fn capital<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
+    let letters = text.iter().take(12).take_while(|b| b.is_ascii_uppercase()).count();
+    match text.get(letters)? {
+        b':' => first_of!(
+            scratch,
+            python::named(text, &mut scratch.fields),
+            postgres::line(text, false, &mut scratch.fields),
+        ),
+        b'[' => first_of!(scratch, go::logrus(text, scratch)),
+        b' ' => first_of!(scratch, node::access(text, &mut scratch.fields)),
+        b'0'..=b'9' if letters == 1 => first_of!(scratch, glog::parse(text, None, scratch)),
+        _ if syslog::time_len(text).is_some() => first_of!(scratch, syslog::parse(text, scratch).ok()),
+        _ => key_value(text, scratch),
+    }
+}
+
+/// A key, a level, a host.
+fn small<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
+    if logfmt::looks_so(text) {
+        return key_value(text, scratch);
+    }
+    let end = memchr::memchr2(b' ', b':', &text[..text.len().min(255)])?;
+    let behind = &text[end + 1..];
+    if text[end] == b':' && end <= 7 && behind.first() == Some(&b' ') {
+        return first_of!(scratch, node::winston(text, scratch), host(text, behind, scratch));
+    }
+    first_of!(scratch, host(text, behind, scratch))
+}
+
+/// Access lines of a client that is a name, or with a virtual host in front.
+fn host<'a>(text: &'a [u8], behind: &[u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    let may_be = behind.starts_with(b"- ") || text[..text.len() - behind.len()].ends_with(b":");
+    if !may_be {
+        return None;
+    }
+    access::parse(text, None, &mut scratch.fields)
+}
+
+fn bracket<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
+    match text.get(1)? {
+        b'0'..=b'9' if text.get(11) == Some(&b'T') => first_of!(scratch, rust::parse(text, None, scratch)),
+        b'0'..=b'9' => first_of!(
+            scratch,
+            python::in_brackets(text, &mut scratch.fields),
+            rust::parse(text, None, scratch),
+            postgres::line(text, false, &mut scratch.fields),
+        ),
+        b'G' => first_of!(scratch, go::gin(text, &mut scratch.fields)),
+        b'A'..=b'Z' => first_of!(scratch, apache::error(text, &mut scratch.fields)),
+        _ => None,
+    }
+}
+
+fn key_value<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
+    first_of!(scratch, logfmt::parse(text, None, scratch).ok())
+}

@@ -1,0 +1,193 @@
+//! Lines of Go's loggers that are neither JSON nor logfmt.
+//!
+//! | logger | line |
+//! |---|---|
+//! | zap, development | `2026-11-21T13:00:00.123Z⇥INFO⇥db.pool⇥app/main.go:21⇥message⇥{"k": "v"}`: name, caller and object may be missing |
+//! | zerolog, console | `2026-11-21T13:00:00Z INF main.go:9 > message key=value`, also with `1:00PM` |
+//! | logrus, terminal | `INFO[0000] message   key=value`, the time also in full |
+//! | standard library | `2026/11/21 13:00:00.123456 main.go:21: message`, date and file as flags have it; slog's default handler |
+//! | gin | `[GIN] 2026/11/21 - 13:00:00 \| 200 \| 12.3µs \| 10.0.0.1 \| GET "/path"` |
+
+use super::access::address_of;
+use super::cut::{bracketed, capital_level, has_shape, is_number, split, word};
+use super::pairs::{self, Bare};
+use super::plain;
+use super::slots::{Slots, is_method, natural};
+use super::{Format, Scratch};
+use crate::parser::app_time;
+use crate::parser::encode::{Draft, Str};
+use crate::parser::fields::Fields;
+use crate::parser::json::Members;
+use crate::parser::level::{self, Level};
+
+/// Reads a line of any of them.
+pub(crate) fn parse<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    match *text.first()? {
+        b'[' => gin(text, &mut scratch.fields),
+        b'A'..=b'Z' => logrus(text, scratch),
+        b'0'..=b'9' if text.get(4) == Some(&b'/') => standard(text, scratch),
+        b'0'..=b'9' => zap(text, scratch).or_else(|| zerolog(text, scratch)),
+        _ => None,
+    }
+}
+
+/// Reads zap's console lines.
+pub(crate) fn zap<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    let (time, rest) = split(text, b'\t')?;
+    let (word, rest) = split(rest, b'\t').unwrap_or((rest, b""));
+    let level = level::of_word(word)?;
+    if !app_time::is_time(time) && !time.first()?.is_ascii_digit() {
+        return None;
+    }
+    let mut slots = Slots::new();
+    slots.set_time(time, scratch);
+    slots.set_level(Some(level), word, scratch);
+    let (mut rest, mut object) = (rest, None);
+    if let Some(at) = memchr::memmem::rfind(rest, b"\t{")
+        && rest.ends_with(b"}")
+        && Members::are_good(&rest[at + 1..])
+    {
+        (rest, object) = (&rest[..at], Some(&rest[at + 1..]));
+    }
+    // What is before the message: a name without spaces, a caller with a line.
+    if let Some((first, behind)) = split(rest, b'\t') {
+        if is_caller(first) {
+            scratch.fields.push(b"caller", Str::Raw(first));
+            rest = behind;
+        } else if !first.contains(&b' ') {
+            scratch.fields.push(b"logger", Str::Raw(first));
+            rest = behind;
+            if let Some((second, behind)) = split(rest, b'\t').filter(|(second, _)| is_caller(second)) {
+                scratch.fields.push(b"caller", Str::Raw(second));
+                rest = behind;
+            }
+        }
+    }
+    slots.set_message(rest);
+    if let Some(object) = object {
+        slots.take_object(object, scratch);
+    }
+    Some(slots.finish(Some(Format::Go), scratch))
+}
+
+/// `main.go:21`
+fn is_caller(text: &[u8]) -> bool {
+    memchr::memrchr(b':', text).is_some_and(|at| is_number(&text[at + 1..]) && text[..at].ends_with(b".go"))
+}
+
+/// Reads zerolog's console lines: the levels have three letters.
+pub(crate) fn zerolog<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    let (time, rest) = split(text, b' ')?;
+    let (name, rest) = word(rest);
+    let level = match name {
+        b"TRC" | b"DBG" => Some(Level::Debug),
+        b"INF" => Some(Level::Info),
+        b"WRN" => Some(Level::Warn),
+        b"ERR" => Some(Level::Error),
+        b"FTL" | b"PNC" => Some(Level::Fatal),
+        b"???" => None,
+        _ => return None,
+    };
+    if !app_time::is_time(time) && !is_kitchen(time) {
+        return None;
+    }
+    let mut slots = Slots::new();
+    slots.set_time(time, scratch);
+    slots.set_level(level, name, scratch);
+    let mut rest = rest;
+    if let Some(at) = memchr::memmem::find(&rest[..rest.len().min(100)], b" > ").filter(|at| is_caller(&rest[..*at])) {
+        scratch.fields.push(b"caller", Str::Raw(&rest[..at]));
+        rest = &rest[at + 3..];
+    }
+    let message = pairs::take_tail(rest, Bare::Word, &mut slots, scratch);
+    slots.set_message(message);
+    Some(slots.finish(Some(Format::Go), scratch))
+}
+
+/// `1:00PM`
+fn is_kitchen(text: &[u8]) -> bool {
+    has_shape(text, b"d:ddPM")
+        || has_shape(text, b"d:ddAM")
+        || has_shape(text, b"dd:ddPM")
+        || has_shape(text, b"dd:ddAM")
+}
+
+/// Reads logrus' lines for terminals.
+pub(crate) fn logrus<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    let name = text.get(..4)?;
+    let level = capital_level(name)
+        .filter(|_| matches!(name, b"INFO" | b"WARN" | b"ERRO" | b"DEBU" | b"TRAC" | b"FATA" | b"PANI"))?;
+    let (time, rest) = bracketed(&text[4..])?;
+    let since_start = time.len() == 4 && is_number(time);
+    if !since_start && !app_time::is_time(time) {
+        return None;
+    }
+    let mut slots = Slots::new();
+    match since_start {
+        true => scratch.fields.push(b"seconds", Str::Raw(time)),
+        false => slots.set_time(time, scratch),
+    }
+    slots.set_level(Some(level), name, scratch);
+    let rest = rest.strip_prefix(b" ").unwrap_or(rest);
+    let message = pairs::take_tail(rest, Bare::Phrase, &mut slots, scratch);
+    slots.set_message(message.trim_ascii_end());
+    Some(slots.finish(Some(Format::Go), scratch))
+}
+
+/// Reads lines of package `log`, and of `slog`, whose default handler writes through it.
+pub(crate) fn standard<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    if !has_shape(text, b"dddd/dd/dd dd:dd:dd") {
+        return None;
+    }
+    let end = 19
+        + match text.get(19) {
+            Some(b'.') => 1 + text[20..].iter().take_while(|b| b.is_ascii_digit()).count(),
+            _ => 0,
+        };
+    let mut rest = text[end..].strip_prefix(b" ")?;
+    let mut slots = Slots::new();
+    slots.set_time(&text[..end], scratch);
+    if let Some(at) = memchr::memmem::find(&rest[..rest.len().min(200)], b": ").filter(|at| is_caller(&rest[..*at])) {
+        scratch.fields.push(b"caller", Str::Raw(&rest[..at]));
+        rest = &rest[at + 2..];
+    }
+    let (name, behind) = word(rest);
+    match capital_level(name.get(..name.iter().position(|b| matches!(b, b'+' | b'-')).unwrap_or(name.len()))?) {
+        Some(level) if matches!(&name[..4.min(name.len())], b"INFO" | b"WARN" | b"ERRO" | b"DEBU") => {
+            slots.set_level(Some(level), name, scratch);
+            rest = pairs::take_tail(behind, Bare::Word, &mut slots, scratch);
+        }
+        _ => slots.default_level(plain::level_of(rest)),
+    }
+    slots.set_message(rest);
+    Some(slots.finish(Some(Format::Go), scratch))
+}
+
+/// Reads gin's access lines.
+pub(crate) fn gin<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
+    let rest = text.strip_prefix(b"[GIN] ")?;
+    if !has_shape(rest, b"dddd/dd/dd - dd:dd:dd | ddd |") {
+        return None;
+    }
+    let status = natural(&rest[24..27]).and_then(|status| u16::try_from(status).ok())?;
+    let (duration, behind) = split(&rest[29..], b'|')?;
+    let (address, behind) = split(behind, b'|')?;
+    let (method, path) = split(behind.trim_ascii_start(), b' ')?;
+    let path = path.trim_ascii_start();
+    let path = path.strip_prefix(b"\"").and_then(|path| path.strip_suffix(b"\"")).unwrap_or(path);
+    if !is_method(method) {
+        return None;
+    }
+    // Date and clock with three bytes too many between them.
+    let mut time = *b"dddd/dd/dd dd:dd:dd";
+    time[..10].copy_from_slice(&rest[..10]);
+    time[11..].copy_from_slice(&rest[13..21]);
+    fields.app_time(&time);
+    let mut draft = Draft::new(Format::Go.service_type(), "access", Str::EMPTY);
+    draft.message = fields.keep_request(Some(Str::Raw(method)), Some(Str::Raw(path)), status);
+    draft.level = Some(Level::of_status(status));
+    (draft.method, draft.path, draft.status_code) = (Some(Str::Raw(method)), Some(Str::Raw(path)), Some(status));
+    fields.push(b"duration", Str::Raw(duration.trim_ascii()));
+    address_of(address.trim_ascii(), b"remote_addr", &mut draft, fields);
+    Some(draft)
+}

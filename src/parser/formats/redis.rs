@@ -1,0 +1,69 @@
+//! Redis and Valkey: `1:M 21 Nov 2026 13:00:00.123 * Ready to accept connections` (`server.c`, `serverLogRaw`).
+//!
+//! Process, role (`X` sentinel, `C` child, `S` replica, `M` master), time, and a mark for the level: `.` debug, `-` verbose,
+//! `*` notice, `#` warning. A signal's handler writes `1:signal-handler (1795266000) Received SIGTERM …`. Valkey's logfmt lines are read as such.
+
+use super::cut::{has_shape, is_number, split};
+use super::{Format, Refused};
+use crate::parser::encode::{Draft, Str};
+use crate::parser::fields::Fields;
+use crate::parser::level::Level;
+
+/// Whether the line begins with a process and a role.
+#[inline]
+pub(crate) fn looks_so(text: &[u8]) -> bool {
+    let digits = text.iter().take(11).take_while(|b| b.is_ascii_digit()).count();
+    digits > 0
+        && matches!(text.get(digits..), Some([b':', b'X' | b'C' | b'S' | b'M', b' ', ..] | [b':', b's', b'i', ..]))
+}
+
+/// Reads a line.
+pub(crate) fn parse<'a>(text: &'a [u8], fields: &mut Fields) -> Result<Draft<'a>, Refused> {
+    line(text, fields).or_else(|| handler(text, fields)).ok_or("not a Redis line with process, role and time in front")
+}
+
+fn line<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
+    let (pid, rest) = split(&text[..text.len().min(16)], b':').map(|(pid, _)| (pid, &text[pid.len() + 1..]))?;
+    let (role, rest): (&[u8], &[u8]) = match rest {
+        [b'X', b' ', rest @ ..] => (b"sentinel", rest),
+        [b'C', b' ', rest @ ..] => (b"child", rest),
+        [b'S', b' ', rest @ ..] => (b"replica", rest),
+        [b'M', b' ', rest @ ..] => (b"master", rest),
+        _ => return None,
+    };
+    if !is_number(pid) || !has_shape(rest.get(6..)?, b" dddd dd:dd:dd.ddd ") {
+        return None;
+    }
+    let (mark, message) = rest[25..].split_first()?;
+    let (level, word): (_, &[u8]) = match mark {
+        b'.' => (Level::Debug, b"debug"),
+        b'-' => (Level::Debug, b"verbose"),
+        b'*' => (Level::Info, b"notice"),
+        b'#' => (Level::Warn, b"warning"),
+        _ => return None,
+    };
+    let mut draft = Draft::new(Format::Redis.service_type(), "structured", Str::Raw(message.strip_prefix(b" ")?));
+    if !fields.app_time(&rest[..24]) {
+        return None;
+    }
+    draft.level = Some(level);
+    fields.level(Some(level), word);
+    fields.push(b"pid", Str::Raw(pid));
+    fields.push(b"role", Str::Raw(role));
+    Some(draft)
+}
+
+/// What the handler of a signal writes: a warning without role and mark.
+fn handler<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
+    let (pid, rest) = split(text, b':')?;
+    let (time, message) = split(rest.strip_prefix(b"signal-handler (")?, b')')?;
+    if !is_number(pid) || !is_number(time) {
+        return None;
+    }
+    let mut draft = Draft::new(Format::Redis.service_type(), "structured", Str::Raw(message.strip_prefix(b" ")?));
+    draft.level = Some(Level::Warn);
+    fields.app_time(time);
+    fields.push(b"pid", Str::Raw(pid));
+    fields.push(b"role", Str::Raw(b"signal-handler"));
+    Some(draft)
+}
