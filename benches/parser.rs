@@ -289,6 +289,7 @@ fn source() -> Arc<Source> {
         service: "api".into(),
         group: Some("shop".into()),
         format: None,
+        multiline: None,
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,

@@ -35,6 +35,7 @@ fn benches(c: &mut Criterion) {
         service: "bench".into(),
         group: None,
         format: None,
+        multiline: None,
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,

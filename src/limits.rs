@@ -17,6 +17,23 @@ pub const MAX_ENVELOPE_BYTES: usize = 256 << 10;
 /// Default of `MAX_LINE_BYTES`: the longest message, joined from parts.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 
+/// Between two lines of a stack trace, as Docker stamped them: longer, and the second is no part of it. Twice as long after the
+/// last line was read, a trace is over though nothing has come.
+pub const MULTILINE_PAUSE: Duration = Duration::from_millis(100);
+/// The same within a report of PostgreSQL's, whose lines are written at once: an error, which has more lines nearly always, and
+/// any other.
+pub const REPORT_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(20)];
+/// From the first line of a group to the last.
+pub const MULTILINE_AGE: Duration = Duration::from_secs(2);
+/// Messages in a group of lines; the next one begins another.
+pub const MULTILINE_LINES: usize = 1000;
+/// Bytes of text in a group beyond which nothing is added.
+pub const MULTILINE_BYTES: usize = 256 << 10;
+/// Groups of one stream that are open at the same time: processes of PostgreSQL's that write long reports at once.
+pub const MULTILINE_GROUPS: usize = 8;
+/// Size of a compiled pattern of the label `rask.multiline`.
+pub const PATTERN_BYTES: usize = 1 << 20;
+
 /// Largest value that `MAX_LINE_BYTES` takes.
 pub const MAX_LINE_BYTES_BOUND: usize = 4 << 20;
 

@@ -15,7 +15,7 @@ use crate::sender::Sender;
 use crate::source::Container;
 use prometheus::{Gauge, IntGauge};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// How the pipeline ended.
@@ -66,6 +66,9 @@ impl Pipeline {
             self.health.beat();
             self.parse_some(&mut rest);
             if !open && rest.is_none() {
+                while let Some(source) = self.parser.open() {
+                    self.parser.release(&source, self.sender.records_for(&source));
+                }
                 while let Some(source) = self.parser.unreported() {
                     self.parser.report(&source, self.sender.records_for(&source));
                 }
@@ -80,6 +83,8 @@ impl Pipeline {
                 return Drained::Broken("the thread of the state directory failed");
             }
             let hungry = open && rest.is_none() && self.sender.has_room();
+            // Only while there is nothing left to read, or the rest of a group might be behind it.
+            let due = self.parser.due().filter(|_| hungry);
             tokio::select! {
                 () = self.sender.event() => {}
                 item = self.queue.recv(), if hungry => match item {
@@ -88,6 +93,7 @@ impl Pipeline {
                 },
                 // A line may be held back for long; that is no reason to look stuck.
                 () = tokio::time::sleep(PULSE), if self.parser.held_lines() > 0 => {}
+                () = until(due) => self.release_overdue().await,
                 () = &mut deadline => return Drained::Missed { lines: self.sender.undelivered_lines() },
             }
         }
@@ -121,6 +127,19 @@ impl Pipeline {
         }
     }
 
+    /// Writes the groups that nothing more comes of. After a long sleep of the whole machine, what there is to read is read first.
+    async fn release_overdue(&mut self) {
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        let now = Instant::now();
+        while self.queue.depth().0 == 0
+            && self.sender.has_room()
+            && let Some(source) = self.parser.overdue(now)
+        {
+            self.parser.release_overdue(&source, now, self.sender.records_for(&source));
+        }
+    }
+
     /// Parses until the chunk is done or the sender is full; what is left comes back.
     fn parse(&mut self, mut chunk: Chunk) -> Option<Chunk> {
         let bounds = self.sender.bounds();
@@ -144,5 +163,12 @@ impl Pipeline {
         self.queue_bytes.set(bytes as i64);
         self.pending[0].set(lines as i64);
         self.pending[1].set(parsing as i64);
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -18,6 +18,8 @@ pub struct Container {
     pub group: Option<String>,
     /// Label `rask.format`, as written.
     pub format: Option<String>,
+    /// Label `rask.multiline`, as written.
+    pub multiline: Option<String>,
     /// Whether the container has a TTY: the API's stream is then unframed.
     pub tty: bool,
     /// Log driver, e.g. `json-file`.

@@ -75,6 +75,7 @@ fn no_allocation_a_line() {
         service: "s".into(),
         group: None,
         format: None,
+        multiline: None,
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,

@@ -180,6 +180,7 @@ mod tests {
             service: "s".into(),
             group: None,
             format: None,
+            multiline: None,
             tty: false,
             log_driver: "json-file".into(),
             max_size: None,

@@ -67,6 +67,7 @@ impl Facts {
             service: labels.compose_service.as_ref().or(labels.service.as_ref()).unwrap_or(&self.name).clone(),
             group: labels.group.clone(),
             format: labels.format.clone(),
+            multiline: labels.multiline.clone(),
             tty: self.tty,
             log_driver: self.log_driver.clone(),
             max_size: self.max_size.clone(),
@@ -96,6 +97,7 @@ pub(super) struct Labels {
     pub(super) service: Option<String>,
     pub(super) group: Option<String>,
     pub(super) format: Option<String>,
+    pub(super) multiline: Option<String>,
     pub(super) disabled: bool,
 }
 
@@ -114,6 +116,7 @@ impl Labels {
             "rask.service" => self.service = text,
             "rask.group" => self.group = text,
             "rask.format" => self.format = text,
+            "rask.multiline" => self.multiline = text,
             "rask.enabled" => {
                 self.disabled = ["false", "0", "no", "off"].iter().any(|no| value.eq_ignore_ascii_case(no));
             }

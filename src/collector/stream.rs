@@ -443,6 +443,7 @@ mod tests {
                 service: "web".into(),
                 group: None,
                 format: None,
+                multiline: None,
                 tty,
                 log_driver: "local".into(),
                 max_size: None,

@@ -85,8 +85,7 @@ const OPERATE: &str = "Operating";
 
 const SWITCH: &str = "true or false (also 1/0, yes/no, on/off)";
 /// Names of formats; the parser's tests hold the same list.
-const FORMATS: &str =
-    "auto, go, json, nginx, postgres, python, python-structlog, rust, rust-tracing, meilisearch, node or plain";
+const FORMATS: &str = "auto, go, json, logfmt, nginx, apache, postgres, python, rust, node, meilisearch, redis, syslog, glog or plain; other names of theirs are in docs/formats.md";
 
 const PLAIN: Key = Key {
     env: "",

@@ -210,9 +210,9 @@ fn wrong_values_are_refused_by_name() {
     refused("COMPRESSION", "lz4", &["\"lz4\"", "zstd"]);
     refused("LOG_LEVEL", "loud", &["\"loud\"", "trace"]);
     refused("RUST_LOG", "a=b=c", &["filter"]);
-    refused("RASK_FORMAT", "apache", &["\"apache\"", "nginx"]);
+    refused("RASK_FORMAT", "fluentd", &["\"fluentd\"", "nginx"]);
     refused("SERVICE_PARSER_MAPPINGS", "api", &["\"api\"", "service:format"]);
-    refused("SERVICE_PARSER_MAPPINGS", "a:go,b:apache", &["\"b:apache\""]);
+    refused("SERVICE_PARSER_MAPPINGS", "a:go,b:fluentd", &["\"b:fluentd\""]);
     refused("SERVICE_PARSER_MAPPINGS", "a:go,a:nginx", &["\"a\"", "twice"]);
     refused("SERVICE_PARSER_MAPPINGS", ":go", &["\":go\""]);
     refused("DOCKER_HOST", "ssh://root@box", &["ssh", "unix:///path"]);
@@ -245,10 +245,14 @@ fn ranges_hold_to_the_number() {
 #[test]
 fn the_formats_named_are_those_that_parse() {
     let allowed = keys::by_env("RASK_FORMAT").unwrap().allowed;
-    for name in allowed.replace(" or ", ", ").split(", ") {
+    let (names, _) = allowed.split_once(';').unwrap();
+    for name in names.replace(" or ", ", ").split(", ") {
         let config = Given::new().env("RASK_FORMAT", name.to_uppercase()).config();
         assert_eq!(config.format.is_none(), name == "auto", "{name}");
     }
+    // And those are all the families.
+    let families = crate::parser::formats::Format::ALL.map(crate::parser::formats::Format::service_type);
+    assert!(families.iter().all(|family| names.contains(family)), "{names}");
 }
 
 #[test]

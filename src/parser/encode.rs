@@ -58,6 +58,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) message: Str<'a>,
     /// Goes behind the message and a space, if it is not empty.
     pub(crate) message_tail: &'a [u8],
+    /// Further lines of the message, behind it and a newline, if there are any.
+    pub(crate) more: &'a [u8],
     pub(crate) level: Option<Level>,
     pub(crate) method: Option<Str<'a>>,
     pub(crate) path: Option<Str<'a>>,
@@ -77,6 +79,7 @@ impl<'a> Draft<'a> {
             log_type,
             message,
             message_tail: b"",
+            more: b"",
             level: None,
             method: None,
             path: None,
@@ -168,6 +171,10 @@ fn message(out: &mut Vec<u8>, draft: &Draft<'_>, fields: &Fields) {
     if !draft.message_tail.is_empty() {
         out.push(b' ');
         escape(out, draft.message_tail);
+    }
+    if !draft.more.is_empty() {
+        out.extend_from_slice(b"\\n");
+        escape_without_ansi(out, draft.more);
     }
 }
 

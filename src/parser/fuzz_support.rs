@@ -178,6 +178,12 @@ fn parse_with(file: &[u8], settings: Settings, lines: usize) -> (Vec<u8>, Ranges
         }
     }
     take(&mut records);
+    // Groups are whole at the end; what waits for the rest of a line is not.
+    while let Some(open) = parser.open() {
+        let due = parser.due().expect("a time");
+        parser.release_overdue(&open, due, &mut records);
+        take(&mut records);
+    }
     (body, covered)
 }
 
@@ -311,6 +317,7 @@ fn container() -> Container {
         service: "a".into(),
         group: None,
         format: None,
+        multiline: None,
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,

@@ -1,22 +1,23 @@
 //! From chunks of Docker's log to NDJSON records.
 //!
 //! ```text
-//! Chunk ─▶ envelope ─▶ unescape ─▶ join ─▶ universal ─▶ formats ─▶ encode ─▶ Records
-//!          log, stream,  text       parts   which one    draft,     one line
-//!          time                                           fields     of NDJSON
+//! Chunk ─▶ envelope ─▶ unescape ─▶ join ─▶ multiline ─▶ universal ─▶ formats ─▶ encode ─▶ Records
+//!          log, stream,  text       parts   lines that   which one    draft,     one line
+//!          time                             belong together           fields     of NDJSON
 //! ```
 //!
 //! Invariants
 //! - Parsing never fails. What is not understood is sent as it is, with the reason, and counted.
 //! - Every line of a chunk is in exactly one of: the cover of a record, or what it carries (and in `Records::lines`); held by a
-//!   join ([`Parser::held_lines`]); or counted as dropped (blank, or behind the end of a message that was cut), in which case
+//!   join or by a group of lines that belong together ([`Parser::held_lines`]); or counted as dropped (blank, or behind the end of a message that was cut), in which case
 //!   its range goes into the next record's cover.
 //! - What is kept from line to line is kept for a container, not for one generation of its log: a message may be split by a
 //!   rotation.
 //! - Text is valid UTF-8 from the envelope on, so records are.
 //! - The steady state allocates nothing: a line's memory is the parser's, and kept.
 //!
-//! It does no I/O and knows no tokio. The present is asked for only where Docker's time of a line is missing.
+//! It does no I/O and knows no tokio. The present is asked for only where Docker's time of a line is missing; when a group is
+//! over though nothing has come, it says ([`Parser::due`]), and is told.
 
 mod ansi;
 mod app_time;
@@ -31,6 +32,7 @@ pub(crate) mod fuzz_support;
 mod join;
 mod json;
 mod level;
+mod multiline;
 mod quoted;
 mod records;
 mod scan;
@@ -46,18 +48,20 @@ pub use records::{Bounds, Progress, Records};
 
 use crate::buffer::{Chunk, Gap, Offsets};
 use crate::metrics::Metrics;
-use crate::position::{Generation, Range, Ranges};
+use crate::position::{Carried, Generation, Range, Ranges};
 use crate::source::{Container, Source};
 use bytes::Buf;
 use encode::{Draft, Str};
 use envelope::{Entry, Line, Stream};
 use formats::{Format, Scratch};
 use join::Held;
+use multiline::{Group, Groups, Kind, Message, Rule};
 use prometheus::IntCounter;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use time::{Clock, Stamp};
+use universal::Read;
 
 /// What a person can set.
 #[derive(Clone, Debug)]
@@ -88,6 +92,7 @@ struct State {
     /// Members that are the same in all its records.
     identity: Vec<u8>,
     explicit: Option<Format>,
+    rule: Rule,
     clock: Clock,
     /// Ranges of lines of `source` that make no record, for the cover of the next one.
     silent: Ranges,
@@ -101,6 +106,7 @@ struct State {
 struct StreamState {
     sticky: Option<Format>,
     held: Option<Held>,
+    groups: Groups,
 }
 
 /// Memory and counters that all sources share.
@@ -159,8 +165,12 @@ impl Parser {
                 Some(end) => (&rest[..end], end + 1),
                 None => (rest, rest.len()),
             };
+            // What it ends is written first, and may be the last record that fits.
+            if state.has_groups() && work.settle(state, line, out) {
+                continue;
+            }
             let range = range_of(chunk, taken, len, lines);
-            work.line(state, line, range, chunk.read_at, out);
+            work.line(state, line, &rest[len..], range, chunk.read_at, out);
             taken += len;
             lines += 1;
         };
@@ -198,11 +208,13 @@ impl Parser {
         }
     }
 
-    /// Something of the container waits for lines: of which source its record will be. Messages first, then gaps.
+    /// Something of the container waits for lines: of which source its record will be. Messages first, which may go on with a
+    /// group, then groups, then gaps.
     pub fn waiting(&self, container: &Container) -> Option<Arc<Source>> {
         let state = &self.containers[self.find(container)?];
         let held = state.streams.iter().filter_map(|stream| stream.held.as_ref()).find(|held| !held.spent);
-        held.map(|held| &held.source).or(state.gaps.front().map(|gap| &gap.source)).cloned()
+        let waiting = held.map(|held| &held.source).or(state.first_group().map(|(_, group)| group.source()));
+        waiting.or(state.gaps.front().map(|gap| &gap.source)).cloned()
     }
 
     /// Writes the first thing that [`waits`](Self::waiting), of `source`, since what it waits for does not come.
@@ -218,7 +230,40 @@ impl Parser {
                 return work.counts.flush();
             }
         }
+        if let Some((stream, _)) = state.first_group() {
+            work.group(state, stream, out);
+            return work.counts.flush();
+        }
         self.report(source, out);
+    }
+
+    /// When the first group is over if nothing more comes.
+    pub fn due(&self) -> Option<Instant> {
+        self.containers.iter().flat_map(State::groups).map(|(_, group)| group.due()).min()
+    }
+
+    /// A group that is due at `now`: of which source its record will be.
+    pub fn overdue(&self, now: Instant) -> Option<Arc<Source>> {
+        let mut groups = self.containers.iter().flat_map(State::groups);
+        groups.find(|(_, group)| group.due() <= now).map(|(_, group)| group.source().clone())
+    }
+
+    /// Writes the first group of `source` that is due at `now`.
+    pub fn release_overdue(&mut self, source: &Arc<Source>, now: Instant, out: &mut Records) {
+        debug_assert!(out.source == *source, "records of one source only");
+        let Some(at) = self.find(&source.container) else { return };
+        let Self { containers, work, .. } = self;
+        let state = &mut containers[at];
+        let due = state.groups().find(|(_, group)| group.due() <= now && group.source() == source);
+        if let Some(stream) = due.map(|(stream, _)| stream) {
+            work.group(state, stream, out);
+            work.counts.flush();
+        }
+    }
+
+    /// A group of any container that is open: of which source its record will be.
+    pub fn open(&self) -> Option<Arc<Source>> {
+        self.containers.iter().find_map(State::first_group).map(|(_, group)| group.source().clone())
     }
 
     /// A gap of any container waits for a line: of which source its record will be.
@@ -242,10 +287,11 @@ impl Parser {
         }
     }
 
-    /// Lines held back by joins at the moment, over all containers.
+    /// Lines held back by joins and groups at the moment, over all containers.
     pub fn held_lines(&self) -> usize {
-        let held = self.containers.iter().flat_map(|state| &state.streams).filter_map(|stream| stream.held.as_ref());
-        held.map(Held::waiting).sum()
+        let streams = self.containers.iter().flat_map(|state| &state.streams);
+        let of = |stream: &StreamState| stream.held.as_ref().map_or(0, Held::waiting) + stream.groups.lines();
+        streams.map(of).sum()
     }
 
     #[inline]
@@ -263,6 +309,7 @@ impl Parser {
             source: source.clone(),
             identity: encode::identity(&source.container),
             explicit: self.explicit(source),
+            rule: self.rule(&source.container),
             clock: Clock::new(),
             silent: Ranges::default(),
             streams: Default::default(),
@@ -285,6 +332,21 @@ impl Parser {
         }
         let mapped = self.settings.mappings.iter().find(|(service, _)| *service == container.service);
         mapped.map(|(_, format)| *format).or(self.settings.format)
+    }
+
+    /// How its lines are put together.
+    fn rule(&mut self, container: &Container) -> Rule {
+        let Some(label) = container.multiline.as_deref() else { return Rule::Known };
+        Rule::of_label(label).unwrap_or_else(|error| {
+            if self.warned.insert(container.id.clone()) {
+                tracing::warn!(
+                    container = container.name,
+                    %error,
+                    "the label rask.multiline is neither `auto`, `off` nor a regular expression; left aside"
+                );
+            }
+            Rule::Known
+        })
     }
 
     fn warn_of_label(&mut self, container: &Container, label: &str) {
@@ -326,31 +388,63 @@ impl State {
             self.silent = Ranges::default();
         }
     }
+
+    #[inline]
+    fn has_groups(&self) -> bool {
+        !(self.streams[0].groups.is_empty() && self.streams[1].groups.is_empty())
+    }
+
+    /// The first group of each stream, unless it waits for the rest of a line.
+    fn groups(&self) -> impl Iterator<Item = (Stream, &Group)> {
+        [Stream::Stdout, Stream::Stderr].into_iter().filter_map(|stream| {
+            let StreamState { held, groups, .. } = &self.streams[stream as usize];
+            let waits = held.as_ref().is_some_and(|held| !held.spent);
+            groups.first().filter(|_| !waits).map(|group| (stream, group))
+        })
+    }
+
+    fn first_group(&self) -> Option<(Stream, &Group)> {
+        self.groups().next()
+    }
+
+    /// Adds a message to the group that it goes on with; false when there is none.
+    #[cold]
+    fn go_on(&mut self, stream: Stream, message: Message<'_>, carried: &mut Carried) -> bool {
+        self.streams[stream as usize].groups.go_on(message, &self.rule, carried)
+    }
+
+    /// Opens a group with a message.
+    #[cold]
+    fn open(&mut self, kind: Kind, stream: Stream, message: Message<'_>, carried: &mut Carried) {
+        self.streams[stream as usize].groups.open(kind, message, carried);
+    }
 }
 
 impl Work {
     #[inline]
-    fn line(&mut self, state: &mut State, line: &[u8], range: Range, read_at: Instant, out: &mut Records) {
+    fn line(&mut self, state: &mut State, line: &[u8], next: &[u8], range: Range, read_at: Instant, out: &mut Records) {
         match envelope::read(line, &mut self.text, &mut state.clock) {
             Line::Entry(entry) if entry.ended && state.streams[entry.stream as usize].held.is_none() => {
-                self.message(state, entry, range, read_at, out);
+                self.message(state, entry, next, range, read_at, out);
             }
-            Line::Entry(entry) => self.piece(state, entry, range, read_at, out),
+            Line::Entry(entry) => self.piece(state, entry, next, range, read_at, out),
             Line::Blank => {
                 self.counts.blank += 1;
                 state.silent.insert(range);
             }
-            Line::Garbage(why) => self.damaged(state, line, why, range, read_at, out),
+            Line::Garbage(why) => self.damaged(state, line, why, next, range, read_at, out),
         }
     }
 
     /// A line that is no entry. Where the daemon was stopped in the middle of one, the next stands behind it on the same line.
     #[cold]
+    #[expect(clippy::too_many_arguments, reason = "what a line is, and where it stands")]
     fn damaged(
         &mut self,
         state: &mut State,
         line: &[u8],
         why: &str,
+        next: &[u8],
         range: Range,
         read_at: Instant,
         out: &mut Records,
@@ -363,12 +457,20 @@ impl Work {
         let middle = range.start + torn.len() as u64;
         // One line of the file makes two records; it counts with the second.
         self.garbage(state, torn, why, 0, Range::new(range.start, middle), read_at, out);
-        self.line(state, whole, Range::new(middle, range.end), read_at, out);
+        self.line(state, whole, next, Range::new(middle, range.end), read_at, out);
     }
 
     /// A message in one line: nearly every line.
     #[inline]
-    fn message(&mut self, state: &mut State, entry: Entry<'_>, range: Range, read_at: Instant, out: &mut Records) {
+    fn message(
+        &mut self,
+        state: &mut State,
+        entry: Entry<'_>,
+        next: &[u8],
+        range: Range,
+        read_at: Instant,
+        out: &mut Records,
+    ) {
         let text = entry.text(&self.text);
         let text = if entry.ended { text.strip_suffix(b"\r").unwrap_or(text) } else { text };
         let kept = join::floor_char_boundary(text, self.max_line_bytes);
@@ -383,12 +485,34 @@ impl Work {
         };
         let time = *state.clock.stamp();
         let origin = Origin { ranges, lines: 1, time: &time, stream: entry.stream, read_at };
-        write(state, &text[..kept], kept < text.len(), origin, &mut self.scratch, &mut self.counts, out);
+        let truncated = kept < text.len();
+        let mut clean = std::mem::take(&mut self.scratch.clean);
+        let text = ansi::strip(&text[..kept], &mut clean);
+        let went_on = !state.streams[entry.stream as usize].groups.is_empty() && {
+            let source = state.source.clone();
+            state.go_on(entry.stream, origin.message(text, truncated, &source), &mut Carried::default())
+        };
+        if !went_on {
+            let opened = write(state, text, truncated, next, origin, &mut self.scratch, &mut self.counts, out);
+            if let Some(kind) = opened {
+                let source = state.source.clone();
+                state.open(kind, entry.stream, origin.message(text, truncated, &source), &mut Carried::default());
+            }
+        }
+        self.scratch.clean = clean;
     }
 
     /// A part of a message, or a line where parts are waiting.
     #[cold]
-    fn piece(&mut self, state: &mut State, entry: Entry<'_>, range: Range, read_at: Instant, out: &mut Records) {
+    fn piece(
+        &mut self,
+        state: &mut State,
+        entry: Entry<'_>,
+        next: &[u8],
+        range: Range,
+        read_at: Instant,
+        out: &mut Records,
+    ) {
         let text = entry.text(&self.text);
         let stream = &mut state.streams[entry.stream as usize];
         // Of a streamed log, nothing else comes without a newline (`collector::stream`).
@@ -396,7 +520,7 @@ impl Work {
         let part = join::is_part(text, entry.ended) || (streamed && !entry.ended);
         let Some(held) = &mut stream.held else {
             if !part {
-                return self.message(state, entry, range, read_at, out);
+                return self.message(state, entry, next, range, read_at, out);
             }
             let mut held = Held::new(state.source.clone(), *state.clock.stamp(), read_at);
             held.add(text, &state.source, range, self.max_line_bytes);
@@ -433,8 +557,73 @@ impl Work {
         }
         let origin =
             Origin { ranges: ranges.as_slice(), lines: held.lines, time: &held.time, stream, read_at: held.read_at };
-        write(state, &held.text, held.truncated, origin, &mut self.scratch, &mut self.counts, out);
-        out.carried.append(&mut held.carried);
+        let source = held.source.clone();
+        let mut clean = Vec::new();
+        let text = ansi::strip(&held.text, &mut clean);
+        let message = origin.message(text, held.truncated, &source);
+        if state.go_on(stream, message, &mut held.carried) {
+            return;
+        }
+        let over = |state: &State| {
+            let groups = &state.streams[stream as usize].groups;
+            groups.is_over_before(Some(text), &held.time, &state.rule)
+        };
+        while over(state) {
+            self.group(state, stream, out);
+        }
+        let opened = write(state, text, held.truncated, b"", origin, &mut self.scratch, &mut self.counts, out);
+        match opened {
+            Some(kind) => state.open(kind, stream, message, &mut held.carried),
+            None => out.carried.append(&mut held.carried),
+        }
+    }
+
+    /// Writes the first group that is over when `line` comes; false when there is none.
+    #[cold]
+    fn settle(&mut self, state: &mut State, line: &[u8], out: &mut Records) -> bool {
+        let over = match envelope::read(line, &mut self.text, &mut state.clock) {
+            Line::Blank => None,
+            Line::Garbage(_) => state.first_group().map(|(stream, _)| stream),
+            Line::Entry(entry) => {
+                let text = entry.text(&self.text);
+                let mut clean = Vec::new();
+                let text = ansi::strip(text.strip_suffix(b"\r").unwrap_or(text), &mut clean);
+                let is_over = |stream: &Stream| {
+                    let StreamState { held, groups, .. } = &state.streams[*stream as usize];
+                    let text = Some(text).filter(|_| *stream == entry.stream && entry.ended);
+                    held.is_none() && groups.is_over_before(text, state.clock.stamp(), &state.rule)
+                };
+                [Stream::Stdout, Stream::Stderr].into_iter().find(is_over)
+            }
+        };
+        if let Some(stream) = over {
+            self.group(state, stream, out);
+        }
+        over.is_some()
+    }
+
+    /// Writes the record of the first group of a stream.
+    fn group(&mut self, state: &mut State, stream: Stream, out: &mut Records) {
+        let Some(mut group) = state.streams[stream as usize].groups.pop() else { return };
+        let (claim, time, read_at) = group.claim();
+        let (time, lines) = (*time, claim.lines);
+        let mut ranges = std::mem::take(&mut claim.ranges);
+        let mut carried = std::mem::take(&mut claim.carried);
+        if claim.source != out.source {
+            carried.push((claim.source.generation, std::mem::take(&mut ranges)));
+        }
+        if state.source == out.source {
+            ranges.union(&std::mem::take(&mut state.silent));
+        }
+        let origin = Origin { ranges: ranges.as_slice(), lines, time: &time, stream, read_at };
+        let sticky = &mut state.streams[stream as usize].sticky;
+        let mut read = universal::read(group.head(), state.explicit, sticky, &mut self.scratch);
+        for (name, text) in group.parts() {
+            self.scratch.fields.push(name, Str::Raw(text));
+        }
+        group.complete(&mut read);
+        finish(state, read, group.is_truncated(), origin, &mut self.scratch, &mut self.counts, out);
+        out.carried.append(&mut carried);
     }
 
     /// The gaps before `lines` are over: their first line says when.
@@ -514,21 +703,46 @@ impl Work {
     }
 }
 
-/// Reads a message with its format and appends the record.
+impl<'a> Origin<'a> {
+    fn message(&self, text: &'a [u8], truncated: bool, source: &'a Arc<Source>) -> Message<'a> {
+        let Self { ranges, lines, time, read_at, .. } = *self;
+        Message { text, truncated, source, ranges, lines, time, read_at }
+    }
+}
+
+/// Reads a message with its format and appends the record; unless it opens a group, which is said, and nothing is done.
 #[inline]
+#[expect(clippy::too_many_arguments, reason = "what a message is, where it stands, and what is needed to write it")]
 fn write(
     state: &mut State,
     text: &[u8],
+    truncated: bool,
+    next: &[u8],
+    origin: Origin<'_>,
+    scratch: &mut Scratch,
+    counts: &mut Counts,
+    out: &mut Records,
+) -> Option<Kind> {
+    let StreamState { sticky, groups, .. } = &mut state.streams[origin.stream as usize];
+    let read = universal::read(text, state.explicit, sticky, scratch);
+    let opened = multiline::opens(&read, text, groups, &state.rule, origin.stream, next);
+    if opened.is_none() {
+        finish(state, read, truncated, origin, scratch, counts, out);
+    }
+    opened
+}
+
+/// Appends the record of what has been read.
+#[inline]
+fn finish(
+    state: &State,
+    read: Read<'_>,
     truncated: bool,
     origin: Origin<'_>,
     scratch: &mut Scratch,
     counts: &mut Counts,
     out: &mut Records,
 ) {
-    let sticky = &mut state.streams[origin.stream as usize].sticky;
-    let mut clean = std::mem::take(&mut scratch.clean);
-    let text = ansi::strip(text, &mut clean);
-    let read = universal::read(text, state.explicit, sticky, scratch);
     counts.parsed[read.format as usize] += 1;
     if let Some(failed) = read.failed {
         counts.failed[failed as usize] += 1;
@@ -539,7 +753,6 @@ fn write(
     }
     encode::record(&mut out.body, &read.draft, &scratch.fields, origin.time, origin.stream, &state.identity);
     out.cover(origin.ranges, origin.lines, origin.read_at);
-    scratch.clean = clean;
 }
 
 const FORMATS: usize = Format::ALL.len();

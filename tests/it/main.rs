@@ -14,6 +14,7 @@ mod gaps;
 mod harness;
 mod kill;
 mod memory;
+mod multiline;
 mod outage;
 mod rotation;
 mod shutdown;

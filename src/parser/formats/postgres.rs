@@ -335,7 +335,7 @@ fn pairs<'a>(text: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) -> Opti
             if !value.is_empty() && !client(value, draft, fields) {
                 fields.push(key, Str::Raw(value));
             }
-        } else if !value.is_empty() {
+        } else if !value.is_empty() || !matches!(key, b"user" | b"database" | b"application") {
             fields.push(key, Str::Raw(value));
         }
         rest = behind.trim_ascii_start();

@@ -152,6 +152,7 @@ fn selection() {
             let source = source(label);
             let mut out = Records::new(source.clone());
             parser.chunk(&mut chunk_of(&source, docker(&format!("{log}\n"), "stdout"), 0), &mut out, ROOMY);
+            release(&mut parser, &source, &mut out);
             let record = &decode(&out)[0];
             let failed: u64 =
                 Format::ALL.iter().map(|f| metrics.parse_failures.with_label_values(&[f.service_type()]).get()).sum();
@@ -187,13 +188,8 @@ fn a_postgres_message_goes_on_only_behind_one() {
     let data: Vec<u8> = log.iter().flat_map(|text| docker(&format!("{text}\n"), "stdout")).collect();
     parser.chunk(&mut chunk_of(&source, data, 0), &mut out, ROOMY);
     let seen: Vec<_> = decode(&out).iter().map(|r| (r["service_type"].clone(), r["message"].clone())).collect();
-    let expected = [
-        ("plain", "\tat Main.java"),
-        ("postgres", "a"),
-        ("postgres", "second line"),
-        ("plain", "prose"),
-        ("postgres", "third"),
-    ];
+    let expected =
+        [("plain", "\tat Main.java"), ("postgres", "a\nsecond line"), ("plain", "prose"), ("postgres", "third")];
     assert_eq!(seen, expected.map(|(service, message)| (json!(service), json!(message))));
 }
 
@@ -285,6 +281,7 @@ proptest! {
         let mut chunk = chunk_of(&source, data, 0);
         let lines = chunk.lines;
         prop_assert_eq!(parser.chunk(&mut chunk, &mut out, ROOMY), Progress::Done);
+        release(&mut parser, &source, &mut out);
         decode(&out);
         let blank = metrics.lines_dropped.with_label_values(&["blank"]).get();
         prop_assert_eq!(u64::from(out.lines) + blank, u64::from(lines));

@@ -4,6 +4,7 @@ mod docs;
 mod formats;
 mod joins;
 mod lines;
+mod multiline;
 pub(super) mod samples;
 
 use super::*;
@@ -22,6 +23,7 @@ pub(super) fn source(format: Option<&str>) -> Arc<Source> {
         service: "api".into(),
         group: Some("shop \"a\"".into()),
         format: format.map(Into::into),
+        multiline: None,
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,
@@ -104,5 +106,14 @@ pub(super) fn one(format: Option<Format>, log: &str) -> Map<String, Value> {
     let mut out = Records::new(source.clone());
     let mut chunk = chunk_of(&source, docker(&format!("{log}\n"), "stdout"), 0);
     assert_eq!(parser.chunk(&mut chunk, &mut out, ROOMY), Progress::Done);
+    release(&mut parser, &source, &mut out);
     decode(&out).remove(0)
+}
+
+/// Nothing more comes.
+pub(super) fn release(parser: &mut Parser, source: &Arc<Source>, out: &mut Records) {
+    while let Some(waiting) = parser.waiting(&source.container) {
+        assert_eq!(waiting, *source);
+        parser.release(source, out);
+    }
 }

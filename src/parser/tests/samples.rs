@@ -54,7 +54,7 @@ fn records_do_not_depend_on_history() {
     let mut order: Vec<usize> = (0..lines.len()).collect();
     fastrand::Rng::with_seed(3).shuffle(&mut order);
     let (mut parser, _) = parser(None, 1 << 20);
-    let source = source(None);
+    let source = super::multiline::labelled(Some("off"), 7);
     let mut out = Records::new(source.clone());
     let data: Vec<u8> = order.iter().flat_map(|at| docker(&format!("{}\n", lines[*at]), "stdout")).collect();
     parser.chunk(&mut chunk_of(&source, data, 0), &mut out, ROOMY);

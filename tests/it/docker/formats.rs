@@ -86,6 +86,7 @@ fn postgresql_with_failing_statements() {
         assert_eq!(record.level.as_ref().map(rask_record::Level::as_str), Some("Error"));
         assert_eq!((record.service_type.as_str(), record.stream.as_str()), ("postgres", "stderr"));
         assert_eq!((record.fields["user"].as_str(), record.fields["database"].as_str()), ("postgres", "postgres"));
+        assert_eq!(record.fields["statement"], format!("select *\nfrom nope_{i}\nwhere seq = {i}"), "one record each");
     }
     assert!(records.iter().any(|record| record.message.contains("database system is ready to accept connections")));
 }
