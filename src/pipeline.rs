@@ -142,6 +142,9 @@ impl Pipeline {
 
     /// Parses until the chunk is done or the sender is full; what is left comes back.
     fn parse(&mut self, mut chunk: Chunk) -> Option<Chunk> {
+        while let Some(source) = self.parser.earlier(&chunk) {
+            self.parser.release_earlier(&source, self.sender.records_for(&source));
+        }
         let bounds = self.sender.bounds();
         let progress = loop {
             let records = self.sender.records_for(&chunk.source);

@@ -97,6 +97,8 @@ struct State {
     /// Ranges of lines of `source` that make no record, for the cover of the next one.
     silent: Ranges,
     streams: [StreamState; 2],
+    /// The stream whose first group is to be released before the next chunk.
+    earlier: Option<Stream>,
     /// To be reported before the next line, whose time says when they end.
     gaps: VecDeque<Gap>,
 }
@@ -261,6 +263,34 @@ impl Parser {
         }
     }
 
+    /// A group of an earlier generation that the first line of `chunk` does not go on with. To be asked for, and
+    /// [released](Self::release_earlier), before a chunk is parsed: of which source its record will be.
+    pub fn earlier(&mut self, chunk: &Chunk) -> Option<Arc<Source>> {
+        let at = self.find(&chunk.source.container)?;
+        let Self { containers, work, .. } = self;
+        let state = &mut containers[at];
+        let is_earlier =
+            |stream: &StreamState| stream.groups.first().is_some_and(|group| *group.source() != chunk.source);
+        if !state.streams.iter().any(is_earlier) {
+            return None;
+        }
+        state.earlier = work.earlier(state, chunk);
+        let of = |stream: Stream| state.streams[stream as usize].groups.first();
+        state.earlier.and_then(of).map(|group| group.source().clone())
+    }
+
+    /// Writes the group that was [asked for](Self::earlier), of `source`.
+    pub fn release_earlier(&mut self, source: &Arc<Source>, out: &mut Records) {
+        debug_assert!(out.source == *source, "records of one source only");
+        let Some(at) = self.find(&source.container) else { return };
+        let Self { containers, work, .. } = self;
+        let state = &mut containers[at];
+        if let Some(stream) = state.earlier.take() {
+            work.group(state, stream, out);
+            work.counts.flush();
+        }
+    }
+
     /// A group of any container that is open: of which source its record will be.
     pub fn open(&self) -> Option<Arc<Source>> {
         self.containers.iter().find_map(State::first_group).map(|(_, group)| group.source().clone())
@@ -313,6 +343,7 @@ impl Parser {
             clock: Clock::new(),
             silent: Ranges::default(),
             streams: Default::default(),
+            earlier: None,
             gaps: VecDeque::new(),
         };
         self.containers.push(state);
@@ -602,6 +633,26 @@ impl Work {
         over.is_some()
     }
 
+    /// The stream whose first group is of an earlier generation than `chunk` and over.
+    #[cold]
+    fn earlier(&mut self, state: &mut State, chunk: &Chunk) -> Option<Stream> {
+        let line = chunk.data.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let entry = match envelope::read(line, &mut self.text, &mut state.clock) {
+            Line::Entry(entry) => Some(entry),
+            Line::Blank | Line::Garbage(_) => None,
+        };
+        let mut clean = Vec::new();
+        let text = entry.as_ref().map_or(&b""[..], |entry| entry.text(&self.text));
+        let text = ansi::strip(text.strip_suffix(b"\r").unwrap_or(text), &mut clean);
+        let is_earlier = |stream: &Stream| {
+            let StreamState { held, groups, .. } = &state.streams[*stream as usize];
+            let its = entry.as_ref().is_some_and(|entry| entry.stream == *stream && entry.ended) && held.is_none();
+            let text = Some(text).filter(|_| its);
+            groups.is_earlier_than(&chunk.source, text, state.clock.stamp(), &state.rule)
+        };
+        [Stream::Stdout, Stream::Stderr].into_iter().find(is_earlier)
+    }
+
     /// Writes the record of the first group of a stream.
     fn group(&mut self, state: &mut State, stream: Stream, out: &mut Records) {
         let Some(mut group) = state.streams[stream as usize].groups.pop() else { return };
@@ -609,9 +660,7 @@ impl Work {
         let (time, lines) = (*time, claim.lines);
         let mut ranges = std::mem::take(&mut claim.ranges);
         let mut carried = std::mem::take(&mut claim.carried);
-        if claim.source != out.source {
-            carried.push((claim.source.generation, std::mem::take(&mut ranges)));
-        }
+        debug_assert!(claim.source == out.source && !ranges.is_empty(), "a record that stands for lines");
         if state.source == out.source {
             ranges.union(&std::mem::take(&mut state.silent));
         }

@@ -17,7 +17,9 @@
 //! process; they become records in the order in which they were opened, so that later ones wait for an earlier. Else there is
 //! one.
 //!
-//! What a group covers may stand in several generations of the log; it then carries those of the earlier ones (ADR 5).
+//! What a group covers may stand in several generations of the log; it then carries those of the earlier ones (ADR 5). A record must
+//! not stand for nothing but what it carries, since nobody could tell it from another: a group that the first line of a generation
+//! does not go on with is over, and its record is of the generation before.
 //!
 //! It writes no records, and knows no time but what it is given.
 
@@ -338,6 +340,13 @@ impl Groups {
     /// Takes the first out.
     pub(crate) fn pop(&mut self) -> Option<Group> {
         self.open.pop_front()
+    }
+
+    /// Whether the first is of another generation than `source`, and the message with this text, the first of that, is none of its
+    /// own; a part of a message has no text yet.
+    pub(crate) fn is_earlier_than(&self, source: &Arc<Source>, text: Option<&[u8]>, time: &Stamp, rule: &Rule) -> bool {
+        let goes_on = || text.and_then(|text| self.next(text, time, rule)).is_some();
+        self.open.front().is_some_and(|group| group.claim.source != *source) && !(self.open.len() == 1 && goes_on())
     }
 
     /// Lines that wait.

@@ -272,17 +272,52 @@ fn a_trace_may_be_rotated_in_its_middle() {
         parser.end(&first);
         assert_eq!(out.records(), 0);
         let (mut chunk, mut got) = (chunk_of(&second, bytes(&lines[cut..]), 0), Vec::new());
+        let seen = |out: &Records| {
+            assert!(!out.ranges.is_empty(), "a batch that stands for something");
+            let message = decode(out)[0]["message"].clone();
+            (message, out.source.generation.0, out.carried.len(), out.lines)
+        };
+        while let Some(earlier) = parser.earlier(&chunk) {
+            let mut out = Records::new(earlier.clone());
+            parser.release_earlier(&earlier, &mut out);
+            got.push(seen(&out));
+        }
         loop {
             let mut out = Records::new(second.clone());
-            let progress = parser.chunk(&mut chunk, &mut out, ROOMY);
-            got.extend(
-                decode(&out).into_iter().map(|record| (record["message"].clone(), out.carried.len(), out.lines)),
-            );
+            let one = Bounds { records: 1, bytes: usize::MAX };
+            let progress = parser.chunk(&mut chunk, &mut out, one);
+            if !out.is_empty() {
+                got.push(seen(&out));
+            }
             if progress == Progress::Done {
                 break;
             }
         }
-        assert_eq!(got, [(json!(whole), 1, 5), (json!("listening"), 0, 1)], "cut at {cut}");
+        let trace = if cut == 5 { (json!(whole), 1, 0, 5) } else { (json!(whole), 2, 1, 5) };
+        assert_eq!(got, [trace, (json!("listening"), 2, 0, 1)], "cut at {cut}");
+    }
+}
+
+/// Each error of one generation is complete when the next begins: none may hide behind another.
+#[test]
+fn what_is_over_at_a_rotation_is_of_its_own_generation() {
+    let (mut parser, _) = parser(None, 1 << 20);
+    for generation in 1..5 {
+        let source = labelled(None, generation);
+        for stream in ["stdout", "stderr"] {
+            let mut chunk = chunk_of(&source, line(("ERROR a", stream, 0)), 0);
+            let mut released = 0;
+            while let Some(earlier) = parser.earlier(&chunk) {
+                let mut out = Records::new(earlier.clone());
+                parser.release_earlier(&earlier, &mut out);
+                assert_eq!((out.source.generation.0, out.records(), out.ranges.is_empty()), (generation - 1, 1, false));
+                released += 1;
+            }
+            assert_eq!(released, if generation > 1 && stream == "stdout" { 2 } else { 0 });
+            let mut out = Records::new(source.clone());
+            parser.chunk(&mut chunk, &mut out, ROOMY);
+            assert_eq!(out.records(), 0);
+        }
     }
 }
 
