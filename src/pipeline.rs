@@ -169,7 +169,8 @@ impl Pipeline {
     }
 }
 
-async fn until(time: Option<Instant>) {
+/// Waits until `time`; for ever when there is none.
+pub(crate) async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time.into()).await,
         None => std::future::pending().await,

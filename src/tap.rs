@@ -1,7 +1,7 @@
 //! `tap`: the records on the terminal instead of at the receiver. Reads from the first byte, commits nothing, leaves no trace.
 
 use crate::app::{Signals, stop_on_signal};
-use crate::buffer::{Item, queue};
+use crate::buffer::{Chunk, Item, queue};
 use crate::collector::Collector;
 use crate::collector::checkpoint::Positions;
 use crate::config::Config;
@@ -9,10 +9,12 @@ use crate::exit;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::parser::{Bounds, Parser, Progress, Records};
+use crate::pipeline::until;
 use crate::source::Container;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Prints records until SIGTERM, SIGINT or a closed pipe.
@@ -39,34 +41,63 @@ async fn print(config: &Config) -> io::Result<()> {
     tokio::spawn(collector.run(stopped));
     let bounds = Bounds { records: config.batch_size, bytes: limits::BATCH_BYTES };
     let mut out = io::stdout().lock();
-    while let Some(item) = items.recv().await {
-        let printed = match item {
-            Item::Chunk(mut chunk) => loop {
-                let mut records = Records::new(chunk.source.clone());
-                let progress = parser.chunk(&mut chunk, &mut records, bounds);
-                let printed = out.write_all(&records.body);
-                if progress == Progress::Done || printed.is_err() {
-                    break printed;
-                }
-            },
-            Item::End(source) => {
-                parser.end(&source);
-                Ok(())
-            }
-            Item::Over(container) => {
-                let printed = print_waiting(&mut parser, &container, &mut out);
-                parser.forget(&container);
-                printed
-            }
-            Item::Gap(gap) => {
-                let printed = print_waiting(&mut parser, &gap.container, &mut out);
-                parser.gap(gap);
-                printed
+    loop {
+        let due = parser.due();
+        let item = tokio::select! {
+            biased;
+            item = items.recv() => item,
+            () = until(due) => {
+                print_overdue(&mut parser, &mut out)?;
+                continue;
             }
         };
-        printed.and_then(|()| out.flush())?;
+        let Some(item) = item else { break };
+        match item {
+            Item::Chunk(chunk) => print_chunk(&mut parser, chunk, bounds, &mut out)?,
+            Item::End(source) => parser.end(&source),
+            Item::Over(container) => {
+                print_waiting(&mut parser, &container, &mut out)?;
+                parser.forget(&container);
+            }
+            Item::Gap(gap) => {
+                print_waiting(&mut parser, &gap.container, &mut out)?;
+                parser.gap(gap);
+            }
+        }
+        out.flush()?;
     }
-    Ok(())
+    while let Some(source) = parser.open().or_else(|| parser.unreported()) {
+        print_waiting(&mut parser, &source.container, &mut out)?;
+    }
+    out.flush()
+}
+
+/// All records of a chunk.
+fn print_chunk(parser: &mut Parser, mut chunk: Chunk, bounds: Bounds, out: &mut impl io::Write) -> io::Result<()> {
+    while let Some(source) = parser.earlier(&chunk) {
+        let mut records = Records::new(source.clone());
+        parser.release_earlier(&source, &mut records);
+        out.write_all(&records.body)?;
+    }
+    loop {
+        let mut records = Records::new(chunk.source.clone());
+        let progress = parser.chunk(&mut chunk, &mut records, bounds);
+        out.write_all(&records.body)?;
+        if progress == Progress::Done {
+            return Ok(());
+        }
+    }
+}
+
+/// Lines that nothing has followed for long enough.
+fn print_overdue(parser: &mut Parser, out: &mut impl io::Write) -> io::Result<()> {
+    let now = Instant::now();
+    while let Some(source) = parser.overdue(now) {
+        let mut records = Records::new(source.clone());
+        parser.release_overdue(&source, now, &mut records);
+        out.write_all(&records.body)?;
+    }
+    out.flush()
 }
 
 /// What is held back of a container.

@@ -101,6 +101,22 @@ fn tap_prints_records_and_leaves_no_trace() {
 }
 
 #[test]
+fn tap_puts_lines_together_and_does_not_wait_for_more() {
+    let world = World::new();
+    let mut container = world.container("app");
+    for line in ["ERROR failed", "\tat a.b(C.java:1)"] {
+        container.write_line(rask::layout::Stream::Stderr, line.as_bytes()).expect("written");
+    }
+    let mut tap = world.command("app").arg("tap").stdout(Stdio::piped()).spawn().expect("the binary starts");
+    let mut line = String::new();
+    BufReader::new(tap.stdout.take().expect("piped")).read_line(&mut line).expect("text");
+    tap.kill().expect("our child");
+    tap.wait().expect("our child");
+    let record = rask_record::Record::decode(line.as_bytes()).expect("valid");
+    assert_eq!(record.message, "ERROR failed\n\tat a.b(C.java:1)");
+}
+
+#[test]
 fn metrics_are_what_prometheus_reads() {
     let world = World::new();
     let forwarder = world.forward("app");
