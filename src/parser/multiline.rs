@@ -285,7 +285,7 @@ impl Group {
         read.draft.more = self.more();
         let Kind::Trace(trace) = self.kind else { return };
         let Kind::Trace(opened) = self.opened else { return };
-        if opened != Trace::Line {
+        if opened != Trace::Line && self.messages > 1 {
             read.draft.level = read.draft.level.or(Some(Level::Error));
         }
         if read.format == Format::Plain

@@ -57,7 +57,7 @@ pub(crate) fn opens(text: &[u8]) -> Option<Trace> {
         b'U' if text.starts_with(b"Unhandled exception") || text.starts_with(b"Uncaught ") => Some(Trace::Frames),
         b'E' if text.starts_with(b"Exception in thread ") => Some(Trace::Frames),
         b'P' if text.starts_with(b"PHP Fatal error:") => Some(Trace::Frames),
-        byte if byte.is_ascii_alphabetic() && is_exception(text) => Some(Trace::Frames),
+        byte if byte.is_ascii_alphabetic() && (is_exception(text) || names_exception(text)) => Some(Trace::Frames),
         _ => None,
     }
 }
@@ -178,15 +178,29 @@ fn is_exception(text: &[u8]) -> bool {
         || (name == b"Error" && text[name.len()..].starts_with(b": "))
 }
 
+/// Whether an exception is named in the line, as Node's console prints one behind a text: `request failed TypeError: …`.
+fn names_exception(text: &[u8]) -> bool {
+    let head = &text[..text.len().min(NAME_BYTES)];
+    memchr::memchr_iter(b':', head).any(|colon| {
+        let before = &head[..colon];
+        let named = before.ends_with(b"Error") || before.ends_with(b"Exception");
+        let apart = || before.iter().rev().find(|byte| !is_name(byte)) == Some(&b' ');
+        named && text.get(colon + 1) == Some(&b' ') && apart()
+    })
+}
+
 /// `ValueError: …`, `app.errors.NotFound: …`, `KeyboardInterrupt`: a name with nothing, or a colon, behind it.
 fn is_python_exception(text: &[u8]) -> bool {
     let name = name(text);
     !name.is_empty() && matches!(text.get(name.len()), None | Some(b':'))
 }
 
+fn is_name(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'$')
+}
+
 /// Letters, digits, `.`, `_`, `$` at the beginning.
 fn name(text: &[u8]) -> &[u8] {
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'$');
     let len = text.iter().take(NAME_BYTES).take_while(|byte| is_name(byte)).count();
     if text.first().is_some_and(u8::is_ascii_alphabetic) { &text[..len] } else { b"" }
 }
@@ -212,6 +226,7 @@ pub(in crate::parser) mod tests {
         "thread 'main' panicked at 'old style', src/main.rs:3:5\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
         "Unhandled exception. System.InvalidOperationException: no\n ---> System.IO.IOException: disk\n   at App.C.D() in /src/C.cs:line 3\n   --- End of inner exception stack trace ---\n   at App.Program.Main() in /src/Program.cs:line 7",
         "PHP Fatal error:  Uncaught Exception: no in /app/a.php:3\nStack trace:\n#0 /app/a.php(6): f()\n#1 {main}\n  thrown in /app/a.php on line 3",
+        "request failed Error: inner\n    at Object.<anonymous> (/app/a.js:3:33)\n    ... 4 lines matching cause stack trace ...\n    at node:internal/main/run_main_module:28:49 {\n  [cause]: TypeError: c\n      at Object.<anonymous> (/app/a.js:3:60)\n}",
     ];
 
     /// How many lines of `text` are one trace.
