@@ -10,7 +10,7 @@
 //! - Parsing never fails. What is not understood is sent as it is, with the reason, and counted.
 //! - Every line of a chunk is in exactly one of: the cover of a record, or what it carries (and in `Records::lines`); held by a
 //!   join ([`Parser::held_lines`]); or counted as dropped (blank, or behind the end of a message that was cut), in which case
-//!   its range goes into the next record's cover.
+//!   its range goes into the next record's cover; of blank lines that end a generation, nowhere.
 //! - What is kept from line to line is kept for a container, not for one generation of its log: a message may be split by a
 //!   rotation.
 //! - Text is valid UTF-8 from the envelope on, so records are.
@@ -44,7 +44,7 @@ pub use records::{Bounds, Progress, Records};
 
 use crate::buffer::{Chunk, Gap, Offsets};
 use crate::metrics::Metrics;
-use crate::position::{Generation, Range, Ranges};
+use crate::position::{Carried, Generation, Range, Ranges};
 use crate::source::{Container, Source};
 use bytes::Buf;
 use encode::{Draft, Str};
@@ -87,11 +87,21 @@ struct State {
     identity: Vec<u8>,
     explicit: Option<Format>,
     clock: Clock,
-    /// Ranges of lines of `source` that make no record, for the cover of the next one.
-    silent: Ranges,
+    silent: Silent,
     streams: [StreamState; 2],
     /// To be reported before the next line, whose time says when they end.
     gaps: VecDeque<Gap>,
+}
+
+/// Lines that make no record, for the cover of the next one.
+#[derive(Debug, Default)]
+struct Silent {
+    /// Those of the generation that the last lines were of.
+    ranges: Ranges,
+    /// Of these, parts behind the end of a message that was cut. Read again after a restart they would look like another message.
+    cut: Ranges,
+    /// Such parts of earlier generations.
+    carried: Carried,
 }
 
 /// What is kept of one of the two streams.
@@ -180,7 +190,8 @@ impl Parser {
     /// Nothing more comes of this generation. Blank lines behind its last record are in no cover.
     pub fn end(&mut self, source: &Source) {
         if let Some(at) = self.find(&source.container) {
-            self.containers[at].silent = Ranges::default();
+            let state = &mut self.containers[at];
+            state.silent.end(state.source.generation);
         }
     }
 
@@ -262,7 +273,7 @@ impl Parser {
             identity: encode::identity(&source.container),
             explicit: self.explicit(source),
             clock: Clock::new(),
-            silent: Ranges::default(),
+            silent: Silent::default(),
             streams: Default::default(),
             gaps: VecDeque::new(),
         };
@@ -320,9 +331,30 @@ impl State {
     #[inline]
     fn turn_to(&mut self, source: &Arc<Source>) {
         if !Arc::ptr_eq(&self.source, source) && self.source != *source {
+            self.silent.end(self.source.generation);
             self.source = source.clone();
-            self.silent = Ranges::default();
         }
+    }
+}
+
+impl Silent {
+    /// What follows is of another generation than `of`.
+    fn end(&mut self, of: Generation) {
+        self.ranges = Ranges::default();
+        let cut = std::mem::take(&mut self.cut);
+        if !cut.is_empty() {
+            self.carried.push((of, cut));
+        }
+    }
+
+    /// The ranges, for the cover of a record that is about to be written as the last of `out`, which carries the rest.
+    #[inline]
+    fn take(&mut self, out: &mut Records) -> Ranges {
+        if !self.cut.is_empty() || !self.carried.is_empty() {
+            self.cut = Ranges::default();
+            out.carried.append(&mut self.carried);
+        }
+        std::mem::take(&mut self.ranges)
     }
 }
 
@@ -336,7 +368,7 @@ impl Work {
             Line::Entry(entry) => self.piece(state, entry, range, read_at, out),
             Line::Blank => {
                 self.counts.blank += 1;
-                state.silent.insert(range);
+                state.silent.ranges.insert(range);
             }
             Line::Garbage(why) => self.damaged(state, line, why, range, read_at, out),
         }
@@ -370,9 +402,8 @@ impl Work {
         let text = entry.text(&self.text);
         let text = if entry.ended { text.strip_suffix(b"\r").unwrap_or(text) } else { text };
         let kept = join::floor_char_boundary(text, self.max_line_bytes);
-        let silent = std::mem::take(&mut state.silent);
         let one = [range];
-        let mut all = silent;
+        let mut all = state.silent.take(out);
         let ranges = if all.is_empty() {
             &one[..]
         } else {
@@ -403,7 +434,8 @@ impl Work {
         };
         if held.spent {
             self.counts.cut += 1;
-            state.silent.insert(range);
+            state.silent.ranges.insert(range);
+            state.silent.cut.insert(range);
             stream.held.take_if(|_| !part);
             return;
         }
@@ -427,7 +459,7 @@ impl Work {
     fn joined(&mut self, state: &mut State, stream: Stream, held: &mut Held, out: &mut Records) {
         let mut ranges = std::mem::take(&mut held.ranges);
         if held.source == state.source {
-            ranges.union(&std::mem::take(&mut state.silent));
+            ranges.union(&state.silent.take(out));
         }
         let origin =
             Origin { ranges: ranges.as_slice(), lines: held.lines, time: &held.time, stream, read_at: held.read_at };
@@ -495,7 +527,7 @@ impl Work {
             fields.push(b"truncated", Str::Raw(b"true"));
         }
         let draft = Draft::new(Format::Plain.service_type(), "raw", Str::Raw(&text[..kept]));
-        let mut ranges = std::mem::take(&mut state.silent);
+        let mut ranges = state.silent.take(out);
         ranges.insert(range);
         encode::record(&mut out.body, &draft, fields, &state.clock.last(), Stream::Stdout, &state.identity);
         out.cover(ranges.as_slice(), lines, read_at);
