@@ -96,13 +96,24 @@ impl Bench {
         Self { runtime, sender, store, metrics, receiver, disk, config, state, _dir: dir, read: 0 }
     }
 
-    /// A clean end, as the pipeline makes it, and the next process.
-    fn restart(&mut self) {
-        self.sender.close_input();
+    /// A clean end, as the pipeline makes it, or none once everything is safe; and the next process.
+    fn restart(&mut self, killed: bool) {
+        if !killed {
+            self.sender.close_input();
+        }
         self.drive("everything is delivered or durable", |bench| bench.sender.is_drained());
+        if killed {
+            self.sync();
+            self.disk.die();
+        }
         // The connections go with their runtime.
         self.runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        self.store.clone().close();
+        if killed {
+            self.store.clone().crash();
+            self.disk.revive();
+        } else {
+            self.store.clone().close();
+        }
         (self.store, self.sender, self.metrics) = begin(&self.config, &self.disk);
         self.read = 0;
     }
@@ -232,8 +243,11 @@ fn many_containers_take_no_more_memory_than_few() {
             bench.sender.launch();
         }
     };
+    // However long that takes.
+    let patience = std::mem::replace(&mut bench.sender.patience, PATIENCE);
     fill(&mut bench);
     assert!(bench.sender.aloft.len() >= 3);
+    bench.sender.patience = patience;
     bench.drive("what is in the air is in the spool", |bench| bench.sender.is_drained());
     fill(&mut bench);
     assert!(held(&bench.sender) < limits::SENDER_BYTES, "{}", held(&bench.sender));
@@ -283,10 +297,10 @@ fn a_slow_disk_bounds_what_a_forgetful_receiver_gets_twice() {
     assert!(bench.sender.undelivered_lines() > 0, "it has held lines back");
 }
 
-/// The receiver takes one record, refuses another, and hangs. The process ends, and the next one goes on from there.
+/// The receiver takes one record, refuses another, and hangs. The process ends, or is killed, and the next one goes on from there.
 #[test]
 fn a_batch_that_was_taken_apart_in_part_is_not_taken_apart_again() {
-    for spooled in [false, true] {
+    for (spooled, killed) in [(false, false), (true, false), (false, true), (true, true)] {
         let mut bench = Bench::new(Receives { forgetful: true, ..Receives::default() }, "1");
         (0..6).for_each(|_| bench.read(1, 10));
         if spooled {
@@ -298,11 +312,15 @@ fn a_batch_that_was_taken_apart_in_part_is_not_taken_apart_again() {
         bench.receiver.script(std::iter::repeat_n(refuses(1), 5));
         bench.receiver.start_listening().unwrap();
         bench.drive("what is left hangs", |bench| bench.receiver.totals().requests >= 6);
-        bench.restart();
-        assert_eq!((bench.came(1), bench.set_aside()), (vec![0], vec![1]), "spooled: {spooled}");
+        bench.restart(killed);
+        assert_eq!((bench.came(1), bench.set_aside()), (vec![0], vec![1]), "spooled {spooled}, killed {killed}");
         bench.receiver.set_fault(Fault::None);
         bench.drive("the rest has come", |bench| bench.store.usage().frames == 0);
-        assert_eq!((bench.came(1), bench.set_aside()), (vec![0, 2, 3, 4, 5], vec![1]), "spooled: {spooled}");
+        assert_eq!(
+            (bench.came(1), bench.set_aside()),
+            (vec![0, 2, 3, 4, 5], vec![1]),
+            "spooled {spooled}, killed {killed}"
+        );
         bench.drive("nothing is in the air", |bench| bench.sender.aloft.is_empty());
         bench.assert_conserved();
     }
@@ -326,7 +344,7 @@ fn a_drain_waits_for_a_record_that_is_being_set_aside() {
     };
     bench.drive("the record is written and not synced", written);
     assert!(!bench.sender.is_drained());
-    bench.restart();
+    bench.restart(false);
     bench.disk.slow_down(Duration::ZERO);
     bench.receiver.set_fault(Fault::None);
     bench.drive("the rest has come", |bench| bench.store.usage().frames == 0);
