@@ -288,11 +288,12 @@ impl World {
 
     /// Everybody is well again: everything comes, and is judged.
     pub fn finish(mut self) {
+        // Who is going to die by itself has died before this, or will not.
+        self.disk.live();
         self.bury();
         self.receiver_does(Does::Accepts);
         self.disk.set_full(false);
         self.disk.fail_syncs(0);
-        self.disk.live();
         self.start();
         for at in 0..self.docker.containers.len() {
             if !self.docker.containers[at].removed {
