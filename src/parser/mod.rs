@@ -9,8 +9,9 @@
 //! Invariants
 //! - Parsing never fails. What is not understood is sent as it is, with the reason, and counted.
 //! - Every line of a chunk is in exactly one of: the cover of a record, or what it carries (and in `Records::lines`); held by a
-//!   join or by a group of lines that belong together ([`Parser::held_lines`]); or counted as dropped (blank, or behind the end of a message that was cut), in which case
-//!   its range goes into the next record's cover.
+//!   join or by a group of lines that belong together ([`Parser::held_lines`]); or counted as dropped (blank, or behind the
+//!   end of a message that was cut), in which case its range goes into the next record's cover; of blank lines that end a
+//!   generation, nowhere.
 //! - What is kept from line to line is kept for a container, not for one generation of its log: a message may be split by a
 //!   rotation.
 //! - Text is valid UTF-8 from the envelope on, so records are.
@@ -94,13 +95,23 @@ struct State {
     explicit: Option<Format>,
     rule: Rule,
     clock: Clock,
-    /// Ranges of lines of `source` that make no record, for the cover of the next one.
-    silent: Ranges,
+    silent: Silent,
     streams: [StreamState; 2],
     /// The stream whose first group is to be released before the next chunk.
     earlier: Option<Stream>,
     /// To be reported before the next line, whose time says when they end.
     gaps: VecDeque<Gap>,
+}
+
+/// Lines that make no record, for the cover of the next one.
+#[derive(Debug, Default)]
+struct Silent {
+    /// Those of the generation that the last lines were of.
+    ranges: Ranges,
+    /// Of these, parts behind the end of a message that was cut. Read again after a restart they would look like another message.
+    cut: Ranges,
+    /// Such parts of earlier generations.
+    carried: Carried,
 }
 
 /// What is kept of one of the two streams.
@@ -194,7 +205,8 @@ impl Parser {
     /// Nothing more comes of this generation. Blank lines behind its last record are in no cover.
     pub fn end(&mut self, source: &Source) {
         if let Some(at) = self.find(&source.container) {
-            self.containers[at].silent = Ranges::default();
+            let state = &mut self.containers[at];
+            state.silent.end(state.source.generation);
         }
     }
 
@@ -341,7 +353,7 @@ impl Parser {
             explicit: self.explicit(source),
             rule: self.rule(&source.container),
             clock: Clock::new(),
-            silent: Ranges::default(),
+            silent: Silent::default(),
             streams: Default::default(),
             earlier: None,
             gaps: VecDeque::new(),
@@ -415,8 +427,8 @@ impl State {
     #[inline]
     fn turn_to(&mut self, source: &Arc<Source>) {
         if !Arc::ptr_eq(&self.source, source) && self.source != *source {
+            self.silent.end(self.source.generation);
             self.source = source.clone();
-            self.silent = Ranges::default();
         }
     }
 
@@ -451,6 +463,27 @@ impl State {
     }
 }
 
+impl Silent {
+    /// What follows is of another generation than `of`.
+    fn end(&mut self, of: Generation) {
+        self.ranges = Ranges::default();
+        let cut = std::mem::take(&mut self.cut);
+        if !cut.is_empty() {
+            self.carried.push((of, cut));
+        }
+    }
+
+    /// The ranges, for the cover of the next record, which carries the rest.
+    #[inline]
+    fn take(&mut self, carried: &mut Carried) -> Ranges {
+        if !self.cut.is_empty() || !self.carried.is_empty() {
+            self.cut = Ranges::default();
+            carried.append(&mut self.carried);
+        }
+        std::mem::take(&mut self.ranges)
+    }
+}
+
 impl Work {
     #[inline]
     fn line(&mut self, state: &mut State, line: &[u8], next: &[u8], range: Range, read_at: Instant, out: &mut Records) {
@@ -461,7 +494,7 @@ impl Work {
             Line::Entry(entry) => self.piece(state, entry, next, range, read_at, out),
             Line::Blank => {
                 self.counts.blank += 1;
-                state.silent.insert(range);
+                state.silent.ranges.insert(range);
             }
             Line::Garbage(why) => self.damaged(state, line, why, next, range, read_at, out),
         }
@@ -505,9 +538,9 @@ impl Work {
         let text = entry.text(&self.text);
         let text = if entry.ended { text.strip_suffix(b"\r").unwrap_or(text) } else { text };
         let kept = join::floor_char_boundary(text, self.max_line_bytes);
-        let silent = std::mem::take(&mut state.silent);
         let one = [range];
-        let mut all = silent;
+        let mut carried = Carried::default();
+        let mut all = state.silent.take(&mut carried);
         let ranges = if all.is_empty() {
             &one[..]
         } else {
@@ -521,15 +554,16 @@ impl Work {
         let text = ansi::strip(&text[..kept], &mut clean);
         let went_on = !state.streams[entry.stream as usize].groups.is_empty() && {
             let source = state.source.clone();
-            state.go_on(entry.stream, origin.message(text, truncated, &source), &mut Carried::default())
+            state.go_on(entry.stream, origin.message(text, truncated, &source), &mut carried)
         };
         if !went_on {
             let opened = write(state, text, truncated, next, origin, &mut self.scratch, &mut self.counts, out);
             if let Some(kind) = opened {
                 let source = state.source.clone();
-                state.open(kind, entry.stream, origin.message(text, truncated, &source), &mut Carried::default());
+                state.open(kind, entry.stream, origin.message(text, truncated, &source), &mut carried);
             }
         }
+        out.carried.append(&mut carried);
         self.scratch.clean = clean;
     }
 
@@ -560,7 +594,8 @@ impl Work {
         };
         if held.spent {
             self.counts.cut += 1;
-            state.silent.insert(range);
+            state.silent.ranges.insert(range);
+            state.silent.cut.insert(range);
             stream.held.take_if(|_| !part);
             return;
         }
@@ -584,7 +619,7 @@ impl Work {
     fn joined(&mut self, state: &mut State, stream: Stream, held: &mut Held, out: &mut Records) {
         let mut ranges = std::mem::take(&mut held.ranges);
         if held.source == state.source {
-            ranges.union(&std::mem::take(&mut state.silent));
+            ranges.union(&state.silent.take(&mut held.carried));
         }
         let origin =
             Origin { ranges: ranges.as_slice(), lines: held.lines, time: &held.time, stream, read_at: held.read_at };
@@ -662,7 +697,7 @@ impl Work {
         let mut carried = std::mem::take(&mut claim.carried);
         debug_assert!(claim.source == out.source && !ranges.is_empty(), "a record that stands for lines");
         if state.source == out.source {
-            ranges.union(&std::mem::take(&mut state.silent));
+            ranges.union(&state.silent.take(&mut carried));
         }
         let origin = Origin { ranges: ranges.as_slice(), lines, time: &time, stream, read_at };
         let sticky = &mut state.streams[stream as usize].sticky;
@@ -735,7 +770,7 @@ impl Work {
             fields.push(b"truncated", Str::Raw(b"true"));
         }
         let draft = Draft::new(Format::Plain.service_type(), "raw", Str::Raw(&text[..kept]));
-        let mut ranges = std::mem::take(&mut state.silent);
+        let mut ranges = state.silent.take(&mut out.carried);
         ranges.insert(range);
         encode::record(&mut out.body, &draft, fields, &state.clock.last(), Stream::Stdout, &state.identity);
         out.cover(ranges.as_slice(), lines, read_at);

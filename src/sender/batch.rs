@@ -67,13 +67,29 @@ impl Batch {
     /// Two halves, by number of records; `None` when there is only one record.
     pub fn split(&self) -> Option<(Self, Self)> {
         let middle = self.records() / 2;
-        if middle == 0 {
-            return None;
-        }
+        (middle > 0).then(|| self.split_at(middle))
+    }
+
+    fn split_at(&self, middle: usize) -> (Self, Self) {
         let mut halves = [Part::default(), Part::default()];
         self.each(|i, record, lines, ranges| halves[usize::from(i >= middle)].push(record, lines, ranges));
         let [first, second] = halves.map(|part| part.into_batch(self));
-        Some((first, Self { carried: self.carried.clone(), ..second }))
+        (first, Self { carried: self.carried.clone(), ..second })
+    }
+
+    /// What is left when an earlier process was stopped while it took the batch apart, and `settled` is what it has settled of the
+    /// source: records leave a batch from the front, so those at the front are left out that are settled, each with the gap
+    /// records before it, and no others. `None` when that would leave nothing: all of it is settled, too, when it is a dead
+    /// letter that is to be sent again.
+    pub fn behind(&self, settled: &Ranges) -> Option<Self> {
+        let (mut front, mut whole) = (0, true);
+        self.each(|i, _, _, ranges| {
+            whole &= ranges.iter().all(|range| settled.covers(*range));
+            if whole && !ranges.is_empty() {
+                front = i + 1;
+            }
+        });
+        (front < self.records()).then(|| if front == 0 { self.clone() } else { self.split_at(front).1 })
     }
 
     /// What is left when the receiver already holds `committed`: records whose every range is in it are left out, and of the
@@ -197,6 +213,25 @@ mod tests {
             "a record that is committed in part claims only the rest"
         );
         assert_eq!(whole.without(&committed("0-50")), None);
+    }
+
+    #[test]
+    fn what_was_settled_at_the_front_is_left_out() {
+        let records: [(&str, u32, &[(u64, u64)]); 4] =
+            [("a", 1, &[(0, 10)]), ("gap", 0, &[]), ("b", 2, &[(10, 20), (30, 40)]), ("c", 1, &[(20, 30)])];
+        let carried: Carried = vec![(Generation(6), "90-100".parse().expect("valid"))];
+        let from = |at: usize| Batch { carried: carried.clone(), ..batch(&records[at..]) };
+        let check = |settled: &str, expected: Option<Batch>| {
+            assert_eq!(from(0).behind(&settled.parse().expect("valid")), expected, "{settled}");
+        };
+        check("", Some(from(0)));
+        check("0-10", Some(from(1)));
+        check("0-20", Some(from(1)));
+        check("0-20,30-40", Some(from(3)));
+        check("10-40", Some(from(0)));
+        check("0-10,20-30", Some(from(1)));
+        check("0-40", None);
+        assert_eq!(batch(&records[..1]).behind(&"0-10".parse().expect("valid")), None);
     }
 
     #[test]

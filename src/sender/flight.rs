@@ -4,6 +4,11 @@
 //! A batch may have to be taken apart on the way (413 split, 400 bisect, 409 cut); its parts are flown one after the other, in
 //! order, and the position of each is committed as soon as it is delivered. A flight never waits and never repeats an attempt:
 //! pauses are the [`Sender`](super::Sender)'s business.
+//!
+//! The process may be stopped, or killed, in the middle of this, while the batch stands whole in the spool: it is safe, so nobody
+//! waits for the flight. The positions then say how far it came, and the next process flies what is [behind](Batch::behind)
+//! them. Between a record's being in the dead-letter store and its position's being committed there is an `await`; a drain waits
+//! for that ([`Refusals::is_under_way`]), since the record would be set aside once more, or delivered as well.
 
 use super::batch::Batch;
 use super::http::Connection;
@@ -129,7 +134,7 @@ async fn give_up(
             status,
             answer,
         };
-        if let Err(error) = store.dead_letter(letter).await {
+        if let Err(error) = refusals.set_aside(store.dead_letter(letter)).await {
             return Err(failure(
                 Status::Code(status),
                 &format!("it refuses a record, which cannot be set aside: {error}"),

@@ -90,7 +90,7 @@ pub struct Sender {
     /// The store's thread has gone.
     broken: bool,
     /// The frame being read.
-    reading: Option<BoxFuture<'static, Option<(FrameId, Batch)>>>,
+    reading: Option<BoxFuture<'static, Option<(FrameId, Load)>>>,
     /// Frames in memory, read or left over from a failed flight: the oldest of the spool.
     ready_frames: BTreeMap<FrameId, Load>,
     /// Set when the receiver fails, cleared by its next good answer: no flight before this moment.
@@ -243,9 +243,11 @@ impl Sender {
         self.broken
     }
 
-    /// Whether everything that was parsed is delivered or durable.
+    /// Whether everything that was parsed is delivered or durable, and no record half a dead letter. What is in the air and in the
+    /// spool as well need not land: see [`flight`].
     pub fn is_drained(&self) -> bool {
-        self.open.iter().all(Records::is_empty)
+        !self.target.refusals().is_under_way()
+            && self.open.iter().all(Records::is_empty)
             && self.outbox.is_empty()
             && self.appending.is_none()
             && self.aloft.iter().all(|aloft| aloft.frame.is_some())
@@ -302,8 +304,9 @@ impl Sender {
         let stalls = self.aloft.iter().filter(|aloft| !aloft.shadowed).map(|aloft| aloft.since + self.patience);
         let ages = self.open.iter().filter_map(|records| records.oldest).map(|oldest| oldest + self.patience);
         let pulse = self.trouble(self.launched_at).then(|| self.launched_at + limits::PULSE);
-        let unsaved = self.unsaved.then(|| self.launched_at + limits::UNSAVED_LOOK);
-        let pauses = [self.away_until, self.append_after, self.read_after, unsaved, self.report.burst_ends()];
+        let waits_for_disk = self.unsaved || (self.closing && self.target.refusals().is_under_way());
+        let look = waits_for_disk.then(|| self.launched_at + limits::UNSAVED_LOOK);
+        let pauses = [self.away_until, self.append_after, self.read_after, look, self.report.burst_ends()];
         let times = stalls.chain(ages).chain(pauses.into_iter().flatten()).chain(pulse);
         times.filter(|at| *at > self.launched_at).min()
     }
@@ -398,12 +401,10 @@ impl Sender {
         }
     }
 
-    fn frame_read(&mut self, frame: Option<(FrameId, Batch)>) {
+    fn frame_read(&mut self, frame: Option<(FrameId, Load)>) {
         self.reading = None;
         match frame {
-            Some((id, batch)) => {
-                let frame = Some((id, batch.lines));
-                let load = Load { parts: vec![Arc::new(batch)], tally: Tally::default(), frame, oldest: None };
+            Some((id, load)) => {
                 self.ready_frames.insert(id, load);
             }
             // There are frames that cannot be read now; the store has said why.
@@ -424,7 +425,7 @@ impl Sender {
         if let Some((_, load)) = self.ready_frames.pop_first() {
             self.fly(load, now);
         } else if let Some(store) = self.store.clone() {
-            self.reading = Some(Box::pin(async move { store.next(None).await }));
+            self.reading = Some(Box::pin(read_frame(store)));
         }
     }
 
@@ -591,6 +592,17 @@ impl Outgoing {
     fn into_load(self) -> Load {
         Load { parts: vec![self.batch], tally: Tally::default(), frame: None, oldest: Some(self.oldest) }
     }
+}
+
+/// The oldest frame of the spool, as far as no earlier process has settled it.
+async fn read_frame(store: Store) -> Option<(FrameId, Load)> {
+    let (id, batch) = store.next(None).await?;
+    let settled = store.settled(&batch.key).await;
+    let lines = batch.lines;
+    let rest = batch.behind(&settled).unwrap_or(batch);
+    // Some of the others may be dead letters; whoever set them aside has counted them, or was killed.
+    let tally = Tally { delivered: u64::from(lines - rest.lines), ..Tally::default() };
+    Some((id, Load { parts: vec![Arc::new(rest)], tally, frame: Some((id, lines)), oldest: None }))
 }
 
 /// Polls a future that may not be there.

@@ -44,6 +44,11 @@ pub(crate) fn letter(container: u8, number: u64, bytes: usize) -> DeadLetter {
     DeadLetter { key, cover: cover.ranges(), lines, record: body, status: 400, answer: "no".into() }
 }
 
+/// A fault for batches that hold this record.
+fn refuses(number: u64) -> Fault {
+    Fault::RefuseRecord(format!("\"message\":\"{number} "))
+}
+
 /// A sender that is driven by hand, and everything around it.
 struct Bench {
     runtime: Runtime,
@@ -52,10 +57,22 @@ struct Bench {
     metrics: Metrics,
     receiver: Receiver,
     disk: Arc<Disk>,
+    config: Config,
     state: PathBuf,
     _dir: TempDir,
     /// Lines handed to the sender.
     read: u64,
+}
+
+fn begin(config: &Config, disk: &Arc<Disk>) -> (Store, Sender, Metrics) {
+    let metrics = Metrics::new();
+    faulty::adopt(Some(disk.clone()));
+    let options = Options { dir: config.state_dir.clone(), max_bytes: config.max_disk_bytes, spooling: true };
+    let (store, _) = Store::open(options, metrics.clone()).unwrap();
+    faulty::adopt(None);
+    let target = Target::new(config, metrics.clone()).unwrap();
+    let sender = Sender::new(config, target, Some(store.clone()), metrics.clone(), Arc::new(Health::new()));
+    (store, sender, metrics)
 }
 
 impl Bench {
@@ -73,15 +90,32 @@ impl Bench {
             ("MAX_CONNECTIONS", connections),
         ])
         .unwrap();
-        let (disk, metrics) = (Disk::new(&state, 1), Metrics::new());
-        faulty::adopt(Some(disk.clone()));
-        let options = Options { dir: state.clone(), max_bytes: config.max_disk_bytes, spooling: true };
-        let (store, _) = Store::open(options, metrics.clone()).unwrap();
-        faulty::adopt(None);
-        let target = Target::new(&config, metrics.clone()).unwrap();
-        let sender = Sender::new(&config, target, Some(store.clone()), metrics.clone(), Arc::new(Health::new()));
+        let disk = Disk::new(&state, 1);
+        let (store, sender, metrics) = begin(&config, &disk);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { runtime, sender, store, metrics, receiver, disk, state, _dir: dir, read: 0 }
+        Self { runtime, sender, store, metrics, receiver, disk, config, state, _dir: dir, read: 0 }
+    }
+
+    /// A clean end, as the pipeline makes it, or none once everything is safe; and the next process.
+    fn restart(&mut self, killed: bool) {
+        if !killed {
+            self.sender.close_input();
+        }
+        self.drive("everything is delivered or durable", |bench| bench.sender.is_drained());
+        if killed {
+            self.sync();
+            self.disk.die();
+        }
+        // The connections go with their runtime.
+        self.runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        if killed {
+            self.store.clone().crash();
+            self.disk.revive();
+        } else {
+            self.store.clone().close();
+        }
+        (self.store, self.sender, self.metrics) = begin(&self.config, &self.disk);
+        self.read = 0;
     }
 
     /// One line has been parsed.
@@ -124,6 +158,19 @@ impl Bench {
             }
             self.turn();
         }
+    }
+
+    /// Numbers of the records that are dead letters.
+    fn set_aside(&self) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        let number = |record: String| serde_json::from_str::<serde_json::Value>(&record).unwrap();
+        spool::dead_letters(&self.state, |letter| {
+            let message = number(letter.record)["message"].as_str().unwrap().to_owned();
+            numbers.push(message.split(' ').next().unwrap().parse().unwrap());
+            Ok(())
+        })
+        .unwrap();
+        numbers
     }
 
     fn sync(&self) {
@@ -205,8 +252,11 @@ fn many_containers_take_no_more_memory_than_few() {
             bench.sender.launch();
         }
     };
+    // However long that takes.
+    let patience = std::mem::replace(&mut bench.sender.patience, PATIENCE);
     fill(&mut bench);
     assert!(bench.sender.aloft.len() >= 3);
+    bench.sender.patience = patience;
     bench.drive("what is in the air is in the spool", |bench| bench.sender.is_drained());
     fill(&mut bench);
     assert!(held(&bench.sender) < limits::SENDER_BYTES, "{}", held(&bench.sender));
@@ -254,4 +304,58 @@ fn a_slow_disk_bounds_what_a_forgetful_receiver_gets_twice() {
     let last = *launches.last().unwrap();
     assert!(last.saturating_duration_since(first_ack) <= limits::UNSAVED_MAX, "{:?}", last - first_ack);
     assert!(bench.sender.undelivered_lines() > 0, "it has held lines back");
+}
+
+/// The receiver takes one record, refuses another, and hangs. The process ends, or is killed, and the next one goes on from there.
+#[test]
+fn a_batch_that_was_taken_apart_in_part_is_not_taken_apart_again() {
+    for (spooled, killed) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut bench = Bench::new(Receives { forgetful: true, ..Receives::default() }, "1");
+        (0..6).for_each(|_| bench.read(1, 10));
+        if spooled {
+            bench.receiver.stop_listening();
+            bench.drive("they are in the spool", |bench| bench.sender.is_drained());
+        }
+        bench.receiver.set_fault(Fault::Hang);
+        // 0-5, 0-2, 0, 1-2, 1; then 2 hangs.
+        bench.receiver.script(std::iter::repeat_n(refuses(1), 5));
+        bench.receiver.start_listening().unwrap();
+        bench.drive("what is left hangs", |bench| bench.receiver.totals().requests >= 6);
+        bench.restart(killed);
+        assert_eq!((bench.came(1), bench.set_aside()), (vec![0], vec![1]), "spooled {spooled}, killed {killed}");
+        bench.receiver.set_fault(Fault::None);
+        bench.drive("the rest has come", |bench| bench.store.usage().frames == 0);
+        assert_eq!(
+            (bench.came(1), bench.set_aside()),
+            (vec![0, 2, 3, 4, 5], vec![1]),
+            "spooled {spooled}, killed {killed}"
+        );
+        bench.drive("nothing is in the air", |bench| bench.sender.aloft.is_empty());
+        bench.assert_conserved();
+    }
+}
+
+/// A batch from the spool is in the air at the end, and need not land; but its record is on its way to the dead letters.
+#[test]
+fn a_drain_waits_for_a_record_that_is_being_set_aside() {
+    let mut bench = Bench::new(Receives::default(), "1");
+    bench.receiver.stop_listening();
+    (0..2).for_each(|_| bench.read(1, 10));
+    bench.drive("they are in the spool", |bench| bench.sender.is_drained());
+    bench.sync();
+    bench.disk.slow_down(Duration::from_secs(1));
+    bench.receiver.set_fault(Fault::Hang);
+    bench.receiver.script(std::iter::repeat_n(refuses(0), 2));
+    bench.receiver.start_listening().unwrap();
+    let written = |bench: &Bench| {
+        let text = fs::read_to_string(bench.state.join("dead/dead-letters.ndjson"));
+        text.is_ok_and(|text| text.ends_with('\n'))
+    };
+    bench.drive("the record is written and not synced", written);
+    assert!(!bench.sender.is_drained());
+    bench.restart(false);
+    bench.disk.slow_down(Duration::ZERO);
+    bench.receiver.set_fault(Fault::None);
+    bench.drive("the rest has come", |bench| bench.store.usage().frames == 0);
+    assert_eq!((bench.came(1), bench.set_aside()), (vec![1], vec![0]));
 }

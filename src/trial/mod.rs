@@ -73,6 +73,8 @@ enum Receiver {
     /// Nobody listens.
     Away,
     Faulty(Fault),
+    /// Answers so many requests, refusing records, and hangs: in the middle of a batch that is being taken apart, perhaps.
+    RefusesAndHangs(usize),
     /// Takes so many in and dies before the answer is out.
     LosesAnswers(usize),
 }
@@ -100,6 +102,7 @@ fn receiver() -> impl Strategy<Value = Receiver> {
         1 => Just(Receiver::Faulty(Fault::MaxBody(docker::MAX_BODY))),
         1 => Just(Receiver::Faulty(Fault::NeverEndingAnswer)),
         2 => Just(Receiver::Faulty(Fault::RefuseRecord(docker::REFUSED.into()))),
+        2 => (1..12usize).prop_map(Receiver::RefusesAndHangs),
         3 => (1..4usize).prop_map(Receiver::LosesAnswers),
     ]
 }
@@ -275,6 +278,18 @@ fn what_is_safe_and_what_is_gone() {
             vec![Action::Start, Action::Receiver(Receiver::Faulty(Fault::Hang)), Action::Lines(0, 9, 90, 5)],
             vec![Action::Part(0, Stream::Stderr), Action::CatchUp(0), Action::Crash(End::Killed)],
             vec![vec![Action::Rotate(0, false), Action::Lines(0, 5, 9, 9)]; 4].concat(),
+        ]
+        .concat(),
+        // A batch is being taken apart at the end, and stands whole in the spool: it has become a dead letter and some records.
+        [
+            vec![Action::Receiver(Receiver::RefusesAndHangs(6)), Action::Lines(0, 9, 90, 2), Action::Start],
+            vec![Action::CatchUp(0), Action::Settle, Action::Stop, Action::Receiver(Receiver::Accepts)],
+        ]
+        .concat(),
+        // What is truncated is known from before, and perhaps not opened yet.
+        [
+            vec![Action::Create(Rotation::Truncate), Action::Start, Action::Lines(1, 9, 90, 9), Action::CatchUp(1)],
+            vec![Action::Settle, Action::Stop, Action::Start, Action::Rotate(1, true), Action::Lines(1, 9, 90, 9)],
         ]
         .concat(),
         // Nothing but NUL is truncated.

@@ -6,6 +6,7 @@ use super::machine::{Died, Machine};
 use super::{Action, End, Receiver as Does};
 use crate::config::Config;
 use crate::sender::spool::fault::faulty::Disk;
+use crate::source::SourceKey;
 use rask::layout::Stream;
 use rask::receiver::{Fault, Options, Receiver};
 use std::sync::Arc;
@@ -177,6 +178,12 @@ impl World {
         if seen || truncates {
             self.catch_up(at)?;
         }
+        // Who knew all of it from before need not have opened it yet, and would not notice.
+        let unopened = |key: SourceKey| self.machine.as_ref().is_some_and(|machine| !machine.knowledge().is_open(&key));
+        if truncates && self.docker.containers[at].end().is_some_and(|(key, _)| unopened(key)) {
+            self.docker.line(at, Stream::Stdout, 1, false);
+            self.catch_up(at)?;
+        }
         let knowledge = self.machine.as_ref().map(Machine::knowledge);
         // A log that is nothing but NUL has no name yet: that it begins anew is no rotation.
         let named = self.docker.containers[at].end().is_some();
@@ -235,6 +242,11 @@ impl World {
                 self.well = matches!(fault, Fault::SlowMs(_) | Fault::NeverEndingAnswer);
                 self.receiver.set_fault(fault);
             }
+            Does::RefusesAndHangs(count) => {
+                self.well = false;
+                self.receiver.set_fault(Fault::Hang);
+                self.receiver.script(std::iter::repeat_n(Fault::RefuseRecord(super::docker::REFUSED.into()), count));
+            }
             Does::LosesAnswers(count) => {
                 self.doubtful = true;
                 self.receiver.script(std::iter::repeat_n(Fault::AcceptThenReset, count));
@@ -276,11 +288,12 @@ impl World {
 
     /// Everybody is well again: everything comes, and is judged.
     pub fn finish(mut self) {
+        // Who is going to die by itself has died before this, or will not.
+        self.disk.live();
         self.bury();
         self.receiver_does(Does::Accepts);
         self.disk.set_full(false);
         self.disk.fail_syncs(0);
-        self.disk.live();
         self.start();
         for at in 0..self.docker.containers.len() {
             if !self.docker.containers[at].removed {

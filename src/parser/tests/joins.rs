@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::limits::{DOCKER_PART_BYTES, JOIN_RANGES};
+use crate::position::Carried;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -208,6 +209,44 @@ fn what_never_ends_is_cut_and_passed_over() {
     let cut = metrics.lines_dropped.with_label_values(&["cut"]).get();
     assert_eq!(cut as usize, JOIN_RANGES + 1);
     assert_eq!(seen.lines + cut, 4 * JOIN_RANGES as u64 + 2);
+}
+
+/// The log is rotated behind a part that is passed over and blank lines: the next record settles the part.
+#[test]
+fn parts_passed_over_are_settled_by_the_next_generation() {
+    let (first, part) = (source(None), docker(&"p".repeat(DOCKER_PART_BYTES), "stdout"));
+    let mut data = Vec::new();
+    for _ in 0..JOIN_RANGES {
+        data.extend_from_slice(&part);
+        data.extend_from_slice(&docker("between\n", "stderr"));
+    }
+    let from = data.len() as u64;
+    data.extend_from_slice(&part);
+    let to = data.len() as u64;
+    data.extend_from_slice(b"\n\n");
+    for ended in [true, false] {
+        let (mut parser, _) = parser(Some(Format::Plain), 20_000);
+        let (mut chunk, mut seen) = (chunk_of(&first, data.clone(), 0), Seen::default());
+        let mut progress = Progress::Full;
+        while progress == Progress::Full {
+            let mut out = Records::new(first.clone());
+            progress = parser.chunk(&mut chunk, &mut out, ROOMY);
+            seen.take(&out);
+        }
+        assert_eq!(seen.covered[&first.generation].as_slice(), [Range::new(0, from)]);
+        if ended {
+            parser.end(&first);
+        }
+        let next = turn(&first, 8);
+        let lines = [docker("in step\n", "stderr"), docker("still\n", "stderr")].concat();
+        let (mut chunk, mut out) = (chunk_of(&next, lines, 0), Records::new(next.clone()));
+        assert_eq!(parser.chunk(&mut chunk, &mut out, ROOMY), Progress::Full, "what carries is the last");
+        let passed: Carried = vec![(first.generation, Ranges::from_iter([Range::new(from, to)]))];
+        assert_eq!((decode(&out)[0]["message"].clone(), out.carried), (json!("in step"), passed));
+        let mut out = Records::new(next.clone());
+        assert_eq!(parser.chunk(&mut chunk, &mut out, ROOMY), Progress::Done);
+        assert_eq!((decode(&out)[0]["message"].clone(), out.carried), (json!("still"), Carried::default()));
+    }
 }
 
 /// The daemon died while it wrote the second part; behind the torn line the service begins anew.

@@ -301,6 +301,11 @@ impl Store {
         self.ask(|answer| Ask::Next(after, answer)).await.unwrap_or(None)
     }
 
+    /// What is settled of a source, the frames of the spool apart: delivered, or a dead letter, by this process or by an earlier one.
+    pub async fn settled(&self, key: &SourceKey) -> Ranges {
+        self.ask(|answer| Ask::Settled(key.clone(), answer)).await.unwrap_or_default()
+    }
+
     /// This batch, of so many lines, was delivered, or its records are dead letters: its cover becomes a position. In any order.
     pub fn retire(&self, id: FrameId, lines: u32) {
         self.say(|inbox| {
