@@ -51,6 +51,8 @@ use tokio::time::sleep_until;
 
 /// Generations remembered as read, so that they are known again under their next name.
 const MAX_DONE: usize = 1024;
+/// How long the lines of a file that was found wait for events that may tell of files before it.
+const EVENTS_PATIENCE: Duration = Duration::from_millis(100);
 /// How often to look where inotify cannot be used, or after an error.
 const POLL: Duration = Duration::from_millis(250);
 /// Looks at the siblings in a row when the log is rotated meanwhile.
@@ -100,6 +102,9 @@ pub struct Generations {
     dir_watch: Option<Watch>,
     /// Files found, held against the events of `dir_watch`.
     births: Births,
+    /// Until when the lines of a file that was found wait for the events that were unread then: a gap that they tell of
+    /// belongs before them.
+    unsettled: Option<Instant>,
     /// Rotations leave files behind.
     chain: bool,
     /// The files have been looked at once.
@@ -142,6 +147,7 @@ impl Generations {
             done,
             dir_watch: None,
             births: Births::default(),
+            unsettled: None,
             chain: false,
             scanned: false,
             removed: false,
@@ -224,6 +230,22 @@ impl Generations {
             self.open.insert(i, log);
         }
         Ok(true)
+    }
+
+    /// Whether lines of the oldest open generation can be handed out, as far as it is about what may be missing before them.
+    pub fn front_may_begin(&mut self) -> bool {
+        let Some(until) = self.unsettled else { return true };
+        if self.open.front().is_some_and(|log| log.begun_source().is_some()) {
+            return true;
+        }
+        let unread = self.dir_watch.as_ref().is_some_and(|watch| !watch.is_quiet());
+        if unread && !self.frozen && Instant::now() < until {
+            self.retry.get_or_insert(until);
+            return false;
+        }
+        self.unsettled = None;
+        self.reconcile();
+        true
     }
 
     /// Closes the oldest open generation.
@@ -354,12 +376,15 @@ impl Generations {
 
     /// Looks at the log and its siblings, until the log is the same before and after.
     fn scan(&mut self) {
+        let before = self.scanned;
+        let mut any = false;
         for _ in 0..LOOKS {
             let events = self.events();
             let fresh = match self.find() {
                 Ok(found) => self.take_in(found),
                 Err(error) => return self.trouble("the log files cannot be opened", &error),
             };
+            any |= fresh > 0;
             let full = self.open.len() >= OPEN_GENERATIONS;
             match FileId::at(&self.log_path) {
                 Ok(Some(id)) if self.live() == Some(id) => {
@@ -378,6 +403,9 @@ impl Generations {
             }
         }
         self.measure();
+        if before && any && !self.chain {
+            self.unsettled = Some(Instant::now() + EVENTS_PATIENCE);
+        }
         let events = self.events();
         if self.live().is_some() && FileId::at(&self.log_path).ok().flatten() == self.live() {
             self.account(events, 0);

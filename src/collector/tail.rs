@@ -109,6 +109,9 @@ impl Tail {
                 self.generations.freeze();
             }
             self.generations.reconcile();
+            if !self.generations.front_may_begin() {
+                return;
+            }
             match self.step() {
                 Ok(Step::Lines(piece)) => {
                     self.hand_out(piece).await;

@@ -576,7 +576,8 @@ mod tests {
             }
         }
         let (written, took) = writer.join().unwrap();
-        let most = took.as_millis() as u64 * 2;
+        // About one each millisecond; on a machine that is busy, now and then a phase without lingering.
+        let most = (took.as_millis() as u64 * 2).max(written / 20);
         assert!(wakes < most, "{wakes} wake-ups for {written} writes in {took:?}");
     }
 }

@@ -45,6 +45,33 @@ async fn files_that_came_and_went_between_two_looks_are_a_gap() {
     assert!(reason.contains("re-created 3 times"), "{reason}");
 }
 
+/// The tail looks again because the queue has room, before the events of the directory have been read.
+#[tokio::test]
+async fn a_gap_stands_before_what_was_found_with_it() {
+    let dir = TempDir::new().unwrap();
+    let log = log_of(dir.path());
+    append(&log, b"0\n");
+    let mut rig = Rig::with_queue(dir.path(), Positions::default(), 2, 1 << 20);
+    rig.lines_come(1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The tail is blocked: the queue is full.
+    append(&log, b"1\n2\n");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    append(&log, b"3\n");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for text in [b"4\n", b"5\n", b"6\n"] {
+        unlink(&log);
+        append(&log, text);
+    }
+    rig.lines_come(5).await;
+    append(&log, b"7\n");
+    rig.lines_come(6).await;
+    let got = rig.stop().await;
+    check(&without_gaps(&got), &all_of(&[b"0\n1\n2\n3\n", b"6\n7\n"]));
+    let gap = got.iter().position(|got| reason(got).is_some()).expect("a gap");
+    assert!(matches!(&got[gap + 1], Got::Line { text, .. } if text == b"6\n"), "{got:?}");
+}
+
 #[tokio::test]
 async fn a_rotation_that_was_seen_is_no_gap() {
     let dir = TempDir::new().unwrap();
