@@ -35,6 +35,7 @@ fn benches(c: &mut Criterion) {
         service: "bench".into(),
         group: None,
         format: None,
+        steering: Default::default(),
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,

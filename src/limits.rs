@@ -73,6 +73,15 @@ pub const CONFIG_FILE_BYTES: usize = 1 << 20;
 /// Bytes of a file that holds a secret, such as `RASK_TOKEN_FILE`.
 pub const SECRET_BYTES: usize = 8 << 10;
 
+/// Bytes of a pattern that a person gives (`RASK_KEEP`, `RASK_DROP`, `RASK_REDACT`, and labels).
+pub const PATTERN_BYTES: usize = 1024;
+
+/// Patterns in one key or label.
+pub const PATTERNS: usize = 16;
+
+/// Bytes that a compiled pattern takes, and as much again for what it remembers of the texts it has seen.
+pub const REGEX_BYTES: usize = 256 << 10;
+
 /// Requests that the admin endpoint serves at the same time, on its port and on its socket each.
 pub const ADMIN_CONNECTIONS: usize = 64;
 /// Longest life of a connection to the admin endpoint, from accept to close: one request, one answer.

@@ -11,11 +11,11 @@ use crate::buffer::{Chunk, Item};
 use crate::limits::PULSE;
 use crate::metrics::Metrics;
 use crate::parser::{Parser, Progress};
-use crate::sender::Sender;
+use crate::sender::{self, Sender};
 use crate::source::Container;
 use prometheus::{Gauge, IntGauge};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// How the pipeline ended.
@@ -65,6 +65,7 @@ impl Pipeline {
         loop {
             self.health.beat();
             self.parse_some(&mut rest);
+            self.tell_overdue();
             if !open && rest.is_none() {
                 while let Some(source) = self.parser.unreported() {
                     self.parser.report(&source, self.sender.records_for(&source));
@@ -79,6 +80,7 @@ impl Pipeline {
             if self.sender.is_broken() {
                 return Drained::Broken("the thread of the state directory failed");
             }
+            let overdue = self.parser.overdue_at().map(|(at, _)| at).filter(|_| self.sender.has_room());
             let hungry = open && rest.is_none() && self.sender.has_room();
             tokio::select! {
                 () = self.sender.event() => {}
@@ -86,6 +88,7 @@ impl Pipeline {
                     Some(item) => rest = Some(item),
                     None => open = false,
                 },
+                () = sender::sleep_until(overdue) => {}
                 // A line may be held back for long; that is no reason to look stuck.
                 () = tokio::time::sleep(PULSE), if self.parser.held_lines() > 0 => {}
                 () = &mut deadline => return Drained::Missed { lines: self.sender.undelivered_lines() },
@@ -101,7 +104,12 @@ impl Pipeline {
             parsed = true;
             match item {
                 Item::Chunk(chunk) => *rest = self.parse(chunk).map(Item::Chunk),
-                Item::End(source) => self.parser.end(&source),
+                Item::End(source) => {
+                    if self.parser.suppresses(&source) {
+                        self.parser.report(&source, self.sender.records_for(&source));
+                    }
+                    self.parser.end(&source);
+                }
                 Item::Over(container) => {
                     self.release(&container);
                     self.parser.forget(&container);
@@ -111,6 +119,16 @@ impl Pipeline {
                     self.parser.gap(gap);
                 }
             }
+        }
+    }
+
+    /// Tells of lines over the rate where no line has come behind them for a while.
+    fn tell_overdue(&mut self) {
+        while self.sender.has_room()
+            && let Some((_, source)) = self.parser.overdue_at().filter(|(at, _)| *at <= Instant::now())
+        {
+            let source = source.clone();
+            self.parser.report(&source, self.sender.records_for(&source));
         }
     }
 

@@ -180,6 +180,7 @@ mod tests {
             service: "s".into(),
             group: None,
             format: None,
+            steering: Default::default(),
             tty: false,
             log_driver: "json-file".into(),
             max_size: None,

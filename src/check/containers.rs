@@ -109,6 +109,7 @@ mod tests {
             service: "api".into(),
             group: None,
             format: None,
+            steering: Default::default(),
             tty: false,
             log_driver: driver.into(),
             max_size: max_size.map(str::to_owned),

@@ -20,7 +20,7 @@
 //!
 //! No I/O but [`Own::detect`]; no clock, no tokio.
 
-use crate::source::Container;
+use crate::source::{Container, Steering};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::Read;
@@ -67,6 +67,7 @@ impl Facts {
             service: labels.compose_service.as_ref().or(labels.service.as_ref()).unwrap_or(&self.name).clone(),
             group: labels.group.clone(),
             format: labels.format.clone(),
+            steering: labels.steering.clone(),
             tty: self.tty,
             log_driver: self.log_driver.clone(),
             max_size: self.max_size.clone(),
@@ -96,6 +97,7 @@ pub(super) struct Labels {
     pub(super) service: Option<String>,
     pub(super) group: Option<String>,
     pub(super) format: Option<String>,
+    pub(super) steering: Steering,
     pub(super) disabled: bool,
 }
 
@@ -114,6 +116,12 @@ impl Labels {
             "rask.service" => self.service = text,
             "rask.group" => self.group = text,
             "rask.format" => self.format = text,
+            "rask.min_level" => self.steering.min_level = text,
+            "rask.keep" => self.steering.keep = text,
+            "rask.drop" => self.steering.drop = text,
+            "rask.sample" => self.steering.sample = text,
+            "rask.rate" => self.steering.rate = text,
+            "rask.redact" => self.steering.redact = text,
             "rask.enabled" => {
                 self.disabled = ["false", "0", "no", "off"].iter().any(|no| value.eq_ignore_ascii_case(no));
             }

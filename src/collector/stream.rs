@@ -443,6 +443,7 @@ mod tests {
                 service: "web".into(),
                 group: None,
                 format: None,
+                steering: Default::default(),
                 tty,
                 log_driver: "local".into(),
                 max_size: None,

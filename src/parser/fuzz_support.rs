@@ -140,7 +140,7 @@ fn sizes(messages: &[(String, String)]) -> Vec<(&str, usize)> {
 
 /// Parses a file in chunks of `lines` lines to its end. Body, and what is covered; asserts that nothing is covered twice.
 fn parse(file: &[u8], format: Format, max_line_bytes: usize, lines: usize) -> (Vec<u8>, Ranges) {
-    let settings = Settings { format: Some(format), mappings: Vec::new(), max_line_bytes };
+    let settings = Settings { format: Some(format), max_line_bytes, ..Settings::default() };
     let mut parser = Parser::new(settings, &Metrics::new());
     let source = Arc::new(Source { container: Arc::new(container()), generation: Generation(1) });
     let (mut body, mut covered) = (Vec::new(), Ranges::default());
@@ -185,6 +185,7 @@ fn container() -> Container {
         service: "a".into(),
         group: None,
         format: None,
+        steering: Default::default(),
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,

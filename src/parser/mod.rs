@@ -30,6 +30,8 @@ pub(crate) mod fuzz_support;
 mod join;
 mod json;
 mod level;
+pub mod look;
+pub mod process;
 mod records;
 mod scan;
 mod simd;
@@ -51,6 +53,7 @@ use encode::{Draft, Str};
 use envelope::{Entry, Line, Stream};
 use formats::{Format, Scratch};
 use join::Held;
+use look::Note;
 use prometheus::IntCounter;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -66,6 +69,16 @@ pub struct Settings {
     pub mappings: Vec<(String, Format)>,
     /// `MAX_LINE_BYTES`: longest message in bytes of text.
     pub max_line_bytes: usize,
+    /// What is done with records before they are sent.
+    pub process: process::Rules,
+}
+
+/// Automatic, with nothing done to the records.
+impl Default for Settings {
+    fn default() -> Self {
+        let max_line_bytes = crate::limits::MAX_LINE_BYTES;
+        Self { format: None, mappings: Vec::new(), max_line_bytes, process: process::Rules::default() }
+    }
 }
 
 /// Turns lines into records, keeping what has to be kept from one line of a source to the next.
@@ -74,6 +87,7 @@ pub struct Parser {
     settings: Settings,
     containers: Vec<State>,
     work: Work,
+    processing: process::Processing,
     /// Containers whose label was complained of.
     warned: HashSet<String>,
 }
@@ -86,6 +100,7 @@ struct State {
     /// Members that are the same in all its records.
     identity: Vec<u8>,
     explicit: Option<Format>,
+    process: Option<Box<process::Process>>,
     clock: Clock,
     /// Ranges of lines of `source` that make no record, for the cover of the next one.
     silent: Ranges,
@@ -122,14 +137,15 @@ struct Origin<'a> {
 
 impl Parser {
     /// A parser that has seen nothing.
-    pub fn new(settings: Settings, metrics: &Metrics) -> Self {
+    pub fn new(mut settings: Settings, metrics: &Metrics) -> Self {
+        let processing = process::Processing::new(std::mem::take(&mut settings.process), metrics);
         let work = Work {
             max_line_bytes: settings.max_line_bytes.max(1),
             text: unescape::Buffer::default(),
             scratch: Scratch::default(),
             counts: Counts::new(metrics),
         };
-        Self { settings, containers: Vec::new(), work, warned: HashSet::new() }
+        Self { settings, containers: Vec::new(), work, processing, warned: HashSet::new() }
     }
 
     /// Consumes lines from the front of `chunk` and appends their records to `out`, until the chunk is done or `out` is full.
@@ -162,6 +178,9 @@ impl Parser {
             taken += len;
             lines += 1;
         };
+        if out.is_empty() {
+            out.settle(chunk.source.generation, state.silent.as_slice());
+        }
         chunk.data.advance(taken);
         chunk.lines = chunk.lines.saturating_sub(lines);
         if let Offsets::File(start) = &mut chunk.offsets {
@@ -200,7 +219,7 @@ impl Parser {
     pub fn waiting(&self, container: &Container) -> Option<Arc<Source>> {
         let state = &self.containers[self.find(container)?];
         let held = state.streams.iter().filter_map(|stream| stream.held.as_ref()).find(|held| !held.spent);
-        held.map(|held| &held.source).or(state.gaps.front().map(|gap| &gap.source)).cloned()
+        held.map(|held| &held.source).or(state.suppressed()).or(state.gaps.front().map(|gap| &gap.source)).cloned()
     }
 
     /// Writes the first thing that [`waits`](Self::waiting), of `source`, since what it waits for does not come.
@@ -219,16 +238,32 @@ impl Parser {
         self.report(source, out);
     }
 
-    /// A gap of any container waits for a line: of which source its record will be.
+    /// A gap of any container, or what is to be told of lines over the rate, waits for a line: of which source its record will be.
     pub fn unreported(&self) -> Option<Arc<Source>> {
-        self.containers.iter().find_map(|state| state.gaps.front()).map(|gap| gap.source.clone())
+        let of = |state: &State| state.suppressed().or(state.gaps.front().map(|gap| &gap.source)).cloned();
+        self.containers.iter().find_map(of)
     }
 
-    /// Writes the first gap of the container of `source`, though no line has come behind it.
+    /// Lines over the rate have waited long enough at this moment: they are [told of](Self::report) though no line comes.
+    pub fn overdue_at(&self) -> Option<(Instant, &Arc<Source>)> {
+        self.containers
+            .iter()
+            .filter_map(|state| Some((state.tell_at()?, state.suppressed()?)))
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// Lines over the rate of this very source that no record has told of.
+    pub fn suppresses(&self, source: &Arc<Source>) -> bool {
+        self.find(&source.container).is_some_and(|at| self.containers[at].suppressed() == Some(source))
+    }
+
+    /// Writes what waits first of the container of `source`, of lines over the rate and gaps, though no line has come behind it.
     pub fn report(&mut self, source: &Arc<Source>, out: &mut Records) {
         let Some(at) = self.find(&source.container) else { return };
         let state = &mut self.containers[at];
-        if let Some(gap) = state.gaps.pop_front() {
+        if state.suppressed().is_some() {
+            state.tell_suppressed(out);
+        } else if let Some(gap) = state.gaps.pop_front() {
             self.work.gap(state, &gap, out);
         }
     }
@@ -238,6 +273,16 @@ impl Parser {
         if let Some(at) = self.find(container) {
             self.containers.swap_remove(at);
         }
+    }
+
+    /// Takes a note of each message from now on.
+    pub fn take_notes(&mut self) {
+        self.work.counts.notes = Some(Vec::new());
+    }
+
+    /// The notes since the last call.
+    pub fn notes(&mut self) -> Vec<Note> {
+        self.work.counts.notes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Lines held back by joins at the moment, over all containers.
@@ -261,6 +306,7 @@ impl Parser {
             source: source.clone(),
             identity: encode::identity(&source.container),
             explicit: self.explicit(source),
+            process: self.processing.of(&source.container),
             clock: Clock::new(),
             silent: Ranges::default(),
             streams: Default::default(),
@@ -431,8 +477,13 @@ impl Work {
         }
         let origin =
             Origin { ranges: ranges.as_slice(), lines: held.lines, time: &held.time, stream, read_at: held.read_at };
-        write(state, &held.text, held.truncated, origin, &mut self.scratch, &mut self.counts, out);
-        out.carried.append(&mut held.carried);
+        if write(state, &held.text, held.truncated, origin, &mut self.scratch, &mut self.counts, out) {
+            out.carried.append(&mut held.carried);
+        } else {
+            for (generation, ranges) in held.carried.drain(..) {
+                out.settle(generation, ranges.as_slice());
+            }
+        }
     }
 
     /// The gaps before `lines` are over: their first line says when.
@@ -494,10 +545,12 @@ impl Work {
             self.counts.truncated += 1;
             fields.push(b"truncated", Str::Raw(b"true"));
         }
+        let start = out.body.len();
         let draft = Draft::new(Format::Plain.service_type(), "raw", Str::Raw(&text[..kept]));
         let mut ranges = std::mem::take(&mut state.silent);
         ranges.insert(range);
         encode::record(&mut out.body, &draft, fields, &state.clock.last(), Stream::Stdout, &state.identity);
+        state.redact(start, out);
         out.cover(ranges.as_slice(), lines, read_at);
         // Whoever wrote the log was stopped here: what was held goes on in what is damaged, not behind it.
         for stream in [Stream::Stdout, Stream::Stderr] {
@@ -512,7 +565,7 @@ impl Work {
     }
 }
 
-/// Reads a message with its format and appends the record.
+/// Reads a message with its format and appends the record, unless processing leaves it out; whether it was appended.
 #[inline]
 fn write(
     state: &mut State,
@@ -522,7 +575,7 @@ fn write(
     scratch: &mut Scratch,
     counts: &mut Counts,
     out: &mut Records,
-) {
+) -> bool {
     let sticky = &mut state.streams[origin.stream as usize].sticky;
     let read = universal::read(text, state.explicit, sticky, scratch);
     counts.parsed[read.format as usize] += 1;
@@ -533,8 +586,17 @@ fn write(
         counts.truncated += 1;
         scratch.fields.push(b"truncated", Str::Raw(b"true"));
     }
+    let (start, level) = (out.body.len(), read.draft.level);
     encode::record(&mut out.body, &read.draft, &scratch.fields, origin.time, origin.stream, &state.identity);
-    out.cover(origin.ranges, origin.lines, origin.read_at);
+    let left_out = if state.process.is_some() { state.process(level, start, &origin, out) } else { None };
+    if let Some(notes) = &mut counts.notes {
+        let end = origin.ranges.last().map_or(0, |range| range.end);
+        notes.push(Note { format: read.format, failed: read.failed, lines: origin.lines, end, left_out });
+    }
+    if left_out.is_none() {
+        out.cover(origin.ranges, origin.lines, origin.read_at);
+    }
+    left_out.is_none()
 }
 
 const FORMATS: usize = Format::ALL.len();
@@ -548,6 +610,8 @@ struct Counts {
     blank: u64,
     cut: u64,
     truncated: u64,
+    /// What became of each message, if somebody wants to know.
+    notes: Option<Vec<Note>>,
     metrics: Counters,
 }
 
@@ -572,7 +636,16 @@ impl Counts {
             cut: metrics.lines_dropped.with_label_values(&["cut"]),
             truncated: metrics.records_truncated.clone(),
         };
-        Self { parsed: [0; FORMATS], failed: [0; FORMATS], garbage: 0, blank: 0, cut: 0, truncated: 0, metrics }
+        Self {
+            parsed: [0; FORMATS],
+            failed: [0; FORMATS],
+            garbage: 0,
+            blank: 0,
+            cut: 0,
+            truncated: 0,
+            notes: None,
+            metrics,
+        }
     }
 
     fn flush(&mut self) {

@@ -89,8 +89,17 @@ impl Bench {
         let SourceKey { container: id, generation } = key(container);
         let name = "app".to_owned();
         let (service, log_driver) = (name.clone(), "json-file".into());
-        let container_of =
-            Container { id, name, service, group: None, format: None, tty: false, log_driver, max_size: None };
+        let container_of = Container {
+            id,
+            name,
+            service,
+            group: None,
+            format: None,
+            steering: Default::default(),
+            tty: false,
+            log_driver,
+            max_size: None,
+        };
         let source = Arc::new(Source { container: container_of.into(), generation });
         let records = self.sender.records_for(&source);
         records.body.extend_from_slice(record(container, self.read, bytes).as_bytes());

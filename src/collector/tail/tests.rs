@@ -130,6 +130,7 @@ fn container() -> Arc<Container> {
         service: "api".into(),
         group: None,
         format: None,
+        steering: Default::default(),
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,
