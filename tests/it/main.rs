@@ -15,6 +15,7 @@ mod harness;
 mod kill;
 mod memory;
 mod outage;
+mod parse;
 mod process;
 mod rotation;
 mod shutdown;
