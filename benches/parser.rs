@@ -8,6 +8,7 @@ use rask_log_forwarder::buffer::{Chunk, Offsets};
 use rask_log_forwarder::limits::READ_BYTES;
 use rask_log_forwarder::metrics::Metrics;
 use rask_log_forwarder::parser::formats::Format;
+use rask_log_forwarder::parser::process::{self as process_rules, Patterns, Redactions, Rules, Sample};
 use rask_log_forwarder::parser::{Bounds, Parser, Progress, Records, Settings, bench_support};
 use rask_log_forwarder::position::Generation;
 use rask_log_forwarder::source::{Container, Source};
@@ -290,6 +291,7 @@ fn source() -> Arc<Source> {
         group: Some("shop".into()),
         format: None,
         multiline: None,
+        steering: Default::default(),
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,
@@ -335,11 +337,7 @@ fn records(c: &mut Criterion) {
                     true => Throughput::Elements(u64::from(corpus.lines)),
                     false => Throughput::Bytes(corpus.data.len() as u64),
                 });
-                let settings = Settings {
-                    format: explicit.then_some(corpus.format),
-                    mappings: Vec::new(),
-                    max_line_bytes: 1 << 20,
-                };
+                let settings = Settings { format: explicit.then_some(corpus.format), ..Settings::default() };
                 let mut parser = Parser::new(settings, &Metrics::new());
                 let source = source();
                 let mut out = Records::new(source.clone());
@@ -359,6 +357,40 @@ fn records(c: &mut Criterion) {
             }
             group.finish();
         }
+    }
+}
+
+/// What processing costs: nothing asked for, records judged, secrets looked for (there are none).
+fn process(c: &mut Criterion) {
+    let off = Rules::default;
+    let judged = Rules {
+        min_level: process_rules::min_level("debug").expect("a level"),
+        drop: Patterns::parse("^GET /healthz|never seen").expect("a pattern"),
+        sample: Sample::parse("user_id:1").expect("a sample"),
+        ..off()
+    };
+    let redacted = Rules { redact: Redactions::parse("all").expect("rules"), ..off() };
+    for (what, rules) in [("off", off()), ("judge", judged), ("redact", redacted)] {
+        let mut group = c.benchmark_group(format!("process/{what}"));
+        for corpus in corpora() {
+            group.throughput(Throughput::Elements(u64::from(corpus.lines)));
+            let mut parser = Parser::new(Settings { process: rules.clone(), ..Settings::default() }, &Metrics::new());
+            let source = source();
+            let mut out = Records::new(source.clone());
+            let whole = chunk(&corpus, &source);
+            group.bench_function(corpus.name, |b| {
+                b.iter_batched_ref(
+                    || whole.clone(),
+                    |chunk| {
+                        out.reset(source.clone());
+                        parser.chunk(chunk, &mut out, BOUNDS)
+                    },
+                    BatchSize::SmallInput,
+                );
+            });
+            verify(&corpus, &out);
+        }
+        group.finish();
     }
 }
 
@@ -401,5 +433,5 @@ fn json(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, records, envelope, json);
+criterion_group!(benches, records, process, envelope, json);
 criterion_main!(benches);

@@ -36,6 +36,7 @@ fn benches(c: &mut Criterion) {
         group: None,
         format: None,
         multiline: None,
+        steering: Default::default(),
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,

@@ -2,7 +2,7 @@
 
 use crate::config::keys::{KEYS, Key, Kind};
 use crate::config::{self, Config, ConfigErrors, RawConfig};
-use crate::{admin, app, check, exit, spool_cli, tap};
+use crate::{admin, app, check, exit, parse_cli, spool_cli, tap};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -27,6 +27,9 @@ Examples:
 
   Look at the records instead of sending them:
       rask-log-forwarder tap --target-service api
+
+  How are these lines read, and which format takes them?
+      docker logs api 2>&1 | rask-log-forwarder parse
 
   Before deploying: is the configuration right, is everything reachable, which containers match?
       rask-log-forwarder check
@@ -54,6 +57,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("check", given)) => check(given),
         Some(("healthcheck", given)) => healthcheck(given),
         Some(("tap", given)) => with_config(given, tap::run),
+        Some(("parse", given)) => parse(given),
         Some(("spool", given)) => spool(given),
         Some((_, given)) => with_config(given, app::run),
         None => with_config(&matches, app::run),
@@ -77,6 +81,7 @@ pub fn command() -> Command {
             Command::new("check").about("Validate the configuration and say what matches and what is reachable"),
         )
         .subcommand(Command::new("tap").about("Print the records to the terminal instead of sending them"))
+        .subcommand(parse_cli::command())
         .subcommand(spool_cli::command())
         .subcommand(
             Command::new("healthcheck")
@@ -141,6 +146,13 @@ fn spool(matches: &ArgMatches) -> ExitCode {
             Err(errors) => refuse(&errors),
         },
         None => ExitCode::from(exit::USAGE),
+    }
+}
+
+fn parse(matches: &ArgMatches) -> ExitCode {
+    match config::parser_settings(given(matches), |name| std::env::var_os(name)) {
+        Ok((settings, service)) => parse_cli::run(matches, settings, service),
+        Err(errors) => refuse(&errors),
     }
 }
 
@@ -262,6 +274,9 @@ mod tests {
         ends(&["spool", "drain", "--target-service=x", "--disk-fallback-path", "/no/such/directory"], exit::CONFIG);
         ends(&["run", "--batch-size", "many"], exit::CONFIG);
         ends(&["tap", "--target-service="], exit::CONFIG);
+        ends(&["parse", "--help"], exit::OK);
+        ends(&["parse", "--drop", "("], exit::CONFIG);
+        ends(&["parse", "/no/such/file"], exit::FAILURE);
         ends(&["check", "--metrics-port", "many"], exit::CONFIG);
         ends(&["healthcheck", "--metrics-port", "many"], exit::CONFIG);
     }

@@ -16,6 +16,7 @@ pub mod fuzz_support;
 pub mod limits;
 pub mod memory;
 pub mod metrics;
+pub mod parse_cli;
 pub mod parser;
 pub mod pipeline;
 pub mod position;

@@ -32,7 +32,7 @@ pub const MULTILINE_BYTES: usize = 256 << 10;
 /// Groups of one stream that are open at the same time: processes of PostgreSQL's that write long reports at once.
 pub const MULTILINE_GROUPS: usize = 8;
 /// Size of a compiled pattern of the label `rask.multiline`.
-pub const PATTERN_BYTES: usize = 1 << 20;
+pub const COMPILED_BYTES: usize = 1 << 20;
 
 /// Largest value that `MAX_LINE_BYTES` takes.
 pub const MAX_LINE_BYTES_BOUND: usize = 4 << 20;
@@ -89,6 +89,15 @@ pub const CONFIG_FILE_BYTES: usize = 1 << 20;
 
 /// Bytes of a file that holds a secret, such as `RASK_TOKEN_FILE`.
 pub const SECRET_BYTES: usize = 8 << 10;
+
+/// Bytes of a pattern that a person gives (`RASK_KEEP`, `RASK_DROP`, `RASK_REDACT`, and labels).
+pub const PATTERN_BYTES: usize = 1024;
+
+/// Patterns in one key or label.
+pub const PATTERNS: usize = 16;
+
+/// Bytes that a compiled pattern takes, and as much again for what it remembers of the texts it has seen.
+pub const REGEX_BYTES: usize = 256 << 10;
 
 /// Requests that the admin endpoint serves at the same time, on its port and on its socket each.
 pub const ADMIN_CONNECTIONS: usize = 64;

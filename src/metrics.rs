@@ -39,6 +39,8 @@ pub struct Metrics {
     pub parse_failures: IntCounterVec,
     /// Records by `format` that took them.
     pub records_parsed: IntCounterVec,
+    /// Secrets blacked out, by `rule`.
+    pub redactions: IntCounterVec,
     /// Records cut at `MAX_LINE_BYTES`.
     pub records_truncated: IntCounter,
     /// Bytes written by Docker and not yet read, of log files. How much a log that Docker's API streams holds nobody tells;
@@ -104,6 +106,7 @@ impl Metrics {
             retries: counters(r, "retries_total", "Attempts repeated, by outcome of the failed one.", &["status"]),
             parse_failures: counters(r, "parse_failures_total", "Lines sent raw, by format.", &["format"]),
             records_parsed: counters(r, "records_parsed_total", "Records by format.", &["format"]),
+            redactions: counters(r, "redactions_total", "Secrets blacked out, by rule.", &["rule"]),
             records_truncated: counter(r, "records_truncated_total", "Records cut at MAX_LINE_BYTES."),
             lag_bytes: gauge(r, "lag_bytes", "Bytes of log files written by Docker and not yet read."),
             lag_seconds: float(r, "lag_seconds", "Age of the last line when it was parsed."),

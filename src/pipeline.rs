@@ -11,7 +11,7 @@ use crate::buffer::{Chunk, Item};
 use crate::limits::PULSE;
 use crate::metrics::Metrics;
 use crate::parser::{Parser, Progress};
-use crate::sender::Sender;
+use crate::sender::{self, Sender};
 use crate::source::Container;
 use prometheus::{Gauge, IntGauge};
 use std::sync::Arc;
@@ -65,6 +65,7 @@ impl Pipeline {
         loop {
             self.health.beat();
             self.parse_some(&mut rest);
+            self.tell_overdue();
             if !open && rest.is_none() {
                 while let Some(source) = self.parser.open() {
                     self.parser.release(&source, self.sender.records_for(&source));
@@ -82,6 +83,7 @@ impl Pipeline {
             if self.sender.is_broken() {
                 return Drained::Broken("the thread of the state directory failed");
             }
+            let overdue = self.parser.overdue_at().map(|(at, _)| at).filter(|_| self.sender.has_room());
             let hungry = open && rest.is_none() && self.sender.has_room();
             // Only while there is nothing left to read, or the rest of a group might be behind it.
             let due = self.parser.due().filter(|_| hungry);
@@ -91,9 +93,10 @@ impl Pipeline {
                     Some(item) => rest = Some(item),
                     None => open = false,
                 },
+                () = sender::sleep_until(overdue) => {}
                 // A line may be held back for long; that is no reason to look stuck.
                 () = tokio::time::sleep(PULSE), if self.parser.held_lines() > 0 => {}
-                () = until(due) => self.release_overdue().await,
+                () = sender::sleep_until(due) => self.release_overdue().await,
                 () = &mut deadline => return Drained::Missed { lines: self.sender.undelivered_lines() },
             }
         }
@@ -107,7 +110,12 @@ impl Pipeline {
             parsed = true;
             match item {
                 Item::Chunk(chunk) => *rest = self.parse(chunk).map(Item::Chunk),
-                Item::End(source) => self.parser.end(&source),
+                Item::End(source) => {
+                    if self.parser.suppresses(&source) {
+                        self.parser.report(&source, self.sender.records_for(&source));
+                    }
+                    self.parser.end(&source);
+                }
                 Item::Over(container) => {
                     self.release(&container);
                     self.parser.forget(&container);
@@ -117,6 +125,16 @@ impl Pipeline {
                     self.parser.gap(gap);
                 }
             }
+        }
+    }
+
+    /// Tells of lines over the rate where no line has come behind them for a while.
+    fn tell_overdue(&mut self) {
+        while self.sender.has_room()
+            && let Some((_, source)) = self.parser.overdue_at().filter(|(at, _)| *at <= Instant::now())
+        {
+            let source = source.clone();
+            self.parser.report(&source, self.sender.records_for(&source));
         }
     }
 
@@ -166,13 +184,5 @@ impl Pipeline {
         self.queue_bytes.set(bytes as i64);
         self.pending[0].set(lines as i64);
         self.pending[1].set(parsing as i64);
-    }
-}
-
-/// Waits until `time`; for ever when there is none.
-pub(crate) async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -20,12 +20,31 @@ pub struct Container {
     pub format: Option<String>,
     /// Label `rask.multiline`, as written.
     pub multiline: Option<String>,
+    /// Labels that say what is done with its records.
+    pub steering: Steering,
     /// Whether the container has a TTY: the API's stream is then unframed.
     pub tty: bool,
     /// Log driver, e.g. `json-file`.
     pub log_driver: String,
     /// Option `max-size` of the driver, as written; without it the log grows for ever.
     pub max_size: Option<String>,
+}
+
+/// Labels that say what is done with records before they are sent, as written; `docs/configuration.md`, "Processing".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Steering {
+    /// `rask.min_level`.
+    pub min_level: Option<String>,
+    /// `rask.keep`.
+    pub keep: Option<String>,
+    /// `rask.drop`.
+    pub drop: Option<String>,
+    /// `rask.sample`.
+    pub sample: Option<String>,
+    /// `rask.rate`.
+    pub rate: Option<String>,
+    /// `rask.redact`.
+    pub redact: Option<String>,
 }
 
 /// One generation of one container's log. Lines, positions and batches belong to exactly one source.

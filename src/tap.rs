@@ -9,7 +9,7 @@ use crate::exit;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::parser::{Bounds, Parser, Progress, Records};
-use crate::pipeline::until;
+use crate::sender::sleep_until;
 use crate::source::Container;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -42,11 +42,11 @@ async fn print(config: &Config) -> io::Result<()> {
     let bounds = Bounds { records: config.batch_size, bytes: limits::BATCH_BYTES };
     let mut out = io::stdout().lock();
     loop {
-        let due = parser.due();
+        let due = parser.due().into_iter().chain(parser.overdue_at().map(|(at, _)| at)).min();
         let item = tokio::select! {
             biased;
             item = items.recv() => item,
-            () = until(due) => {
+            () = sleep_until(due) => {
                 print_overdue(&mut parser, &mut out)?;
                 continue;
             }
@@ -95,6 +95,12 @@ fn print_overdue(parser: &mut Parser, out: &mut impl io::Write) -> io::Result<()
     while let Some(source) = parser.overdue(now) {
         let mut records = Records::new(source.clone());
         parser.release_overdue(&source, now, &mut records);
+        out.write_all(&records.body)?;
+    }
+    while let Some((_, source)) = parser.overdue_at().filter(|(at, _)| *at <= now) {
+        let source = source.clone();
+        let mut records = Records::new(source.clone());
+        parser.report(&source, &mut records);
         out.write_all(&records.body)?;
     }
     out.flush()

@@ -76,12 +76,13 @@ fn no_allocation_a_line() {
         group: None,
         format: None,
         multiline: None,
+        steering: Default::default(),
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,
     };
     let source = Arc::new(Source { container: Arc::new(container), generation: Generation(1) });
-    let settings = Settings { format: None, mappings: Vec::new(), max_line_bytes: 1 << 20 };
+    let settings = Settings::default();
     let mut parser = Parser::new(settings, &Metrics::new());
     let mut data = Vec::new();
     for line in LINES {

@@ -181,6 +181,7 @@ mod tests {
             group: None,
             format: None,
             multiline: None,
+            steering: Default::default(),
             tty: false,
             log_driver: "json-file".into(),
             max_size: None,

@@ -110,6 +110,7 @@ mod tests {
             group: None,
             format: None,
             multiline: None,
+            steering: Default::default(),
             tty: false,
             log_driver: driver.into(),
             max_size: max_size.map(str::to_owned),

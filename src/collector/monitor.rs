@@ -20,7 +20,7 @@
 //!
 //! No I/O but [`Own::detect`]; no clock, no tokio.
 
-use crate::source::Container;
+use crate::source::{Container, Steering};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::Read;
@@ -68,6 +68,7 @@ impl Facts {
             group: labels.group.clone(),
             format: labels.format.clone(),
             multiline: labels.multiline.clone(),
+            steering: labels.steering.clone(),
             tty: self.tty,
             log_driver: self.log_driver.clone(),
             max_size: self.max_size.clone(),
@@ -98,6 +99,7 @@ pub(super) struct Labels {
     pub(super) group: Option<String>,
     pub(super) format: Option<String>,
     pub(super) multiline: Option<String>,
+    pub(super) steering: Steering,
     pub(super) disabled: bool,
 }
 
@@ -117,6 +119,12 @@ impl Labels {
             "rask.group" => self.group = text,
             "rask.format" => self.format = text,
             "rask.multiline" => self.multiline = text,
+            "rask.min_level" => self.steering.min_level = text,
+            "rask.keep" => self.steering.keep = text,
+            "rask.drop" => self.steering.drop = text,
+            "rask.sample" => self.steering.sample = text,
+            "rask.rate" => self.steering.rate = text,
+            "rask.redact" => self.steering.redact = text,
             "rask.enabled" => {
                 self.disabled = ["false", "0", "no", "off"].iter().any(|no| value.eq_ignore_ascii_case(no));
             }

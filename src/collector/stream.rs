@@ -444,6 +444,7 @@ mod tests {
                 group: None,
                 format: None,
                 multiline: None,
+                steering: Default::default(),
                 tty,
                 log_driver: "local".into(),
                 max_size: None,

@@ -78,6 +78,7 @@ impl Key {
 }
 
 const COLLECT: &str = "What is collected";
+const PROCESS: &str = "What is done with records";
 const SEND: &str = "Where it goes";
 const BATCH: &str = "Batches and memory";
 const STATE: &str = "State on disk";
@@ -159,6 +160,66 @@ pub const KEYS: &[Key] = &[
         allowed: "a whole number from 16384 to 4194304",
         help: "Longest message, joined from Docker's parts; beyond it the record is cut and flagged",
         section: COLLECT,
+        ..PLAIN
+    },
+    Key {
+        env: "RASK_MIN_LEVEL",
+        name: "min-level",
+        default: Default::Value("off"),
+        value: "LEVEL",
+        allowed: "off, debug, info, warn, error or fatal",
+        help: "Records below this level are dropped; those without a level are kept. Label `rask.min_level`",
+        section: PROCESS,
+        ..PLAIN
+    },
+    Key {
+        env: "RASK_DROP",
+        name: "drop",
+        default: Default::Value("off"),
+        value: "REGEX",
+        allowed: "off, or at most 16 regular expressions, one a line",
+        help: "Records whose message matches are dropped. Label `rask.drop`",
+        section: PROCESS,
+        ..PLAIN
+    },
+    Key {
+        env: "RASK_KEEP",
+        name: "keep",
+        default: Default::Value("off"),
+        value: "REGEX",
+        allowed: "off, or at most 16 regular expressions, one a line",
+        help: "Records whose message does not match are dropped. Label `rask.keep`",
+        section: PROCESS,
+        ..PLAIN
+    },
+    Key {
+        env: "RASK_SAMPLE",
+        name: "sample",
+        default: Default::Value("off"),
+        value: "FIELD:N",
+        allowed: "off, FIELD:N or FIELD:N:errors with N from 1 to 1000000, such as trace_id:10",
+        help: "Of the values of a field, the records of one in N are kept: `trace_id:10`. Records without the field are kept, and errors unless `:errors` is added. Label `rask.sample`",
+        section: PROCESS,
+        ..PLAIN
+    },
+    Key {
+        env: "RASK_RATE",
+        name: "rate",
+        default: Default::Value("off"),
+        value: "N[:BURST]",
+        allowed: "off, N or N:BURST with numbers from 1 to 10000000, such as 500:2000",
+        help: "Most records a second of each container, and most at once after a pause; a record tells how many more there were. Label `rask.rate`",
+        section: PROCESS,
+        ..PLAIN
+    },
+    Key {
+        env: "RASK_REDACT",
+        name: "redact",
+        default: Default::Value("off"),
+        value: "RULES",
+        allowed: "off, all, or a list of url-password, bearer, basic, cloud-key, password, card and email; on lines of their own at most 16 of name=regex or name=regex => replacement",
+        help: "Secrets that are blacked out in every string of a record: `email,card`. Label `rask.redact` adds to it",
+        section: PROCESS,
         ..PLAIN
     },
     Key {

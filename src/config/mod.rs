@@ -60,6 +60,8 @@ pub struct Config {
     pub log_filter: String,
     /// `RASK_FORMAT`; `None` is automatic.
     pub format: Option<Format>,
+    /// `RASK_MIN_LEVEL`, `RASK_KEEP`, `RASK_DROP`, `RASK_SAMPLE`, `RASK_RATE` and `RASK_REDACT`.
+    pub process: crate::parser::process::Rules,
     /// `SERVICE_PARSER_MAPPINGS`: service name to format.
     pub parser_mappings: Vec<(String, Format)>,
     /// `DOCKER_HOST`.
@@ -114,6 +116,7 @@ impl Config {
             format: self.format,
             mappings: self.parser_mappings.clone(),
             max_line_bytes: self.max_line_bytes,
+            process: self.process.clone(),
         }
     }
 
@@ -132,6 +135,8 @@ impl Config {
                 ("COMPRESSION", _) => self.compression.to_string(),
                 // The keys in it are listed themselves, and one of them may be a secret.
                 ("RASK_CONFIG", Some(text)) => format!("({} bytes)", text.len()),
+                // A pattern may hold what must not be seen.
+                ("RASK_REDACT", Some(text)) if text.contains('=') => self.process.redact.names(),
                 (_, Some(_)) if key.kind == Kind::Secret => "***".to_owned(),
                 (_, text) => text.unwrap_or_default().to_owned(),
             };
@@ -157,6 +162,15 @@ pub fn state_directory(
 ) -> Result<(PathBuf, u64), ConfigErrors> {
     let (raw, errors) = RawConfig::gather(flags, env);
     resolve::resolve_state(&raw, errors)
+}
+
+/// What `parse` needs, and the service if one is named, read from the same places but without the other keys.
+pub fn parser_settings(
+    flags: impl Fn(&Key) -> Option<OsString>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<(crate::parser::Settings, Option<String>), ConfigErrors> {
+    let (raw, errors) = RawConfig::gather(flags, env);
+    resolve::resolve_parser(&raw, errors)
 }
 
 /// The host's name, as the kernel of this UTS namespace knows it.

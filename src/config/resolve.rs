@@ -7,7 +7,9 @@ use super::keys::{self, Default, Key};
 use super::raw::{Origin, RawConfig, Value, read_capped};
 use super::{Compression, Config, DockerHost, Endpoint, MetricsPort, Secret};
 use crate::limits;
+use crate::parser;
 use crate::parser::formats::Format;
+use crate::parser::process::{self, Patterns, Rate, Redactions, Rules, Sample};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,8 +36,7 @@ pub(super) fn resolve(
         buffer_capacity: from.size("BUFFER_CAPACITY", 1..=100_000_000),
         // The longest envelope must fit in the queue, or reading it would never go on.
         buffer_max_bytes: from.size("BUFFER_MAX_BYTES", limits::MAX_ENVELOPE_BYTES as u64..=256 << 20),
-        max_line_bytes: from
-            .size("MAX_LINE_BYTES", limits::DOCKER_PART_BYTES as u64..=limits::MAX_LINE_BYTES_BOUND as u64),
+        max_line_bytes: from.max_line_bytes(),
         disk_fallback: from.switch("ENABLE_DISK_FALLBACK"),
         state_dir: from.path("DISK_FALLBACK_PATH"),
         max_disk_bytes: from.max_disk_bytes(),
@@ -45,6 +46,7 @@ pub(super) fn resolve(
         compression: from.compression(),
         log_filter: from.log_filter(),
         format: from.format(),
+        process: from.process(),
         parser_mappings: from.parser_mappings(),
         docker_host: from.docker_host(),
         containers_dir: from.path("DOCKER_CONTAINERS_DIR"),
@@ -65,6 +67,22 @@ pub(super) fn resolve_state(raw: &RawConfig, errors: Vec<ConfigError>) -> Result
     let mut from = Reader { raw, errors };
     let state = (from.path("DISK_FALLBACK_PATH"), from.max_disk_bytes());
     from.finish(state)
+}
+
+/// What `parse` needs, likewise.
+pub(super) fn resolve_parser(
+    raw: &RawConfig,
+    errors: Vec<ConfigError>,
+) -> Result<(parser::Settings, Option<String>), ConfigErrors> {
+    let mut from = Reader { raw, errors };
+    let settings = parser::Settings {
+        format: from.format(),
+        mappings: from.parser_mappings(),
+        max_line_bytes: from.max_line_bytes(),
+        process: from.process(),
+    };
+    let service = from.value("TARGET_SERVICE").map(|value| value.text.trim().to_owned());
+    from.finish((settings, service))
 }
 
 struct Reader<'a> {
@@ -126,6 +144,10 @@ impl Reader<'_> {
             "false" | "0" | "no" | "off" => Some(false),
             _ => None,
         })
+    }
+
+    fn max_line_bytes(&mut self) -> usize {
+        self.size("MAX_LINE_BYTES", limits::DOCKER_PART_BYTES as u64..=limits::MAX_LINE_BYTES_BOUND as u64)
     }
 
     fn max_disk_bytes(&mut self) -> u64 {
@@ -271,6 +293,26 @@ impl Reader<'_> {
         self.parsed("RASK_FORMAT", None, |text| match text.to_ascii_lowercase().as_str() {
             "auto" => Some(None),
             name => name.parse().ok().map(Some),
+        })
+    }
+
+    fn process(&mut self) -> Rules {
+        Rules {
+            min_level: self.described("RASK_MIN_LEVEL", process::min_level),
+            keep: self.described("RASK_KEEP", Patterns::parse),
+            drop: self.described("RASK_DROP", Patterns::parse),
+            sample: self.described("RASK_SAMPLE", Sample::parse),
+            rate: self.described("RASK_RATE", Rate::parse),
+            redact: self.described("RASK_REDACT", Redactions::parse),
+        }
+    }
+
+    /// A key with a default, read by a function that says itself what is wrong; the value is not repeated.
+    fn described<T: std::default::Default>(&mut self, env: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> T {
+        let text = self.value(env).map(|value| value.text).unwrap_or_default();
+        parse(&text).unwrap_or_else(|problem| {
+            self.report(env, format!("{problem}; allowed: {}", key(env).allowed));
+            T::default()
         })
     }
 

@@ -139,7 +139,7 @@ fn sizes(messages: &[(String, String)]) -> Vec<(&str, usize)> {
 }
 
 fn parse(file: &[u8], format: Format, max_line_bytes: usize, lines: usize) -> (Vec<u8>, Ranges) {
-    parse_with(file, Settings { format: Some(format), mappings: Vec::new(), max_line_bytes }, lines)
+    parse_with(file, Settings { format: Some(format), max_line_bytes, ..Settings::default() }, lines)
 }
 
 /// Parses a file in chunks of `lines` lines to its end. Body, and what is covered; asserts that nothing is covered twice.
@@ -206,7 +206,7 @@ pub fn formats(data: &[u8]) {
 pub(crate) fn lost(line: &str, format: Option<Format>) -> Vec<String> {
     let log = serde_json::to_string(&format!("{line}\n")).expect("a string");
     let entry = format!("{{\"log\":{log},\"stream\":\"stdout\",\"time\":\"2026-11-21T13:00:00Z\"}}\n");
-    let settings = Settings { format, mappings: Vec::new(), max_line_bytes: 1 << 20 };
+    let settings = Settings { format, ..Settings::default() };
     let (body, _) = parse_with(entry.as_bytes(), settings, 1);
     let record: serde_json::Map<String, Value> = serde_json::from_slice(&body).expect("one valid record");
     let have = texts(&record).to_lowercase();
@@ -318,6 +318,7 @@ fn container() -> Container {
         group: None,
         format: None,
         multiline: None,
+        steering: Default::default(),
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,

@@ -33,7 +33,9 @@ pub(crate) mod fuzz_support;
 mod join;
 mod json;
 mod level;
+pub mod look;
 mod multiline;
+pub mod process;
 mod quoted;
 mod records;
 mod scan;
@@ -56,6 +58,7 @@ use encode::{Draft, Str};
 use envelope::{Entry, Line, Stream};
 use formats::{Format, Scratch};
 use join::Held;
+use look::Note;
 use multiline::{Group, Groups, Kind, Message, Rule};
 use prometheus::IntCounter;
 use std::collections::{HashSet, VecDeque};
@@ -73,6 +76,16 @@ pub struct Settings {
     pub mappings: Vec<(String, Format)>,
     /// `MAX_LINE_BYTES`: longest message in bytes of text.
     pub max_line_bytes: usize,
+    /// What is done with records before they are sent.
+    pub process: process::Rules,
+}
+
+/// Automatic, with nothing done to the records.
+impl Default for Settings {
+    fn default() -> Self {
+        let max_line_bytes = crate::limits::MAX_LINE_BYTES;
+        Self { format: None, mappings: Vec::new(), max_line_bytes, process: process::Rules::default() }
+    }
 }
 
 /// Turns lines into records, keeping what has to be kept from one line of a source to the next.
@@ -81,6 +94,7 @@ pub struct Parser {
     settings: Settings,
     containers: Vec<State>,
     work: Work,
+    processing: process::Processing,
     /// Containers whose label was complained of.
     warned: HashSet<String>,
 }
@@ -94,6 +108,7 @@ struct State {
     identity: Vec<u8>,
     explicit: Option<Format>,
     rule: Rule,
+    process: Option<Box<process::Process>>,
     clock: Clock,
     silent: Silent,
     streams: [StreamState; 2],
@@ -143,14 +158,15 @@ struct Origin<'a> {
 
 impl Parser {
     /// A parser that has seen nothing.
-    pub fn new(settings: Settings, metrics: &Metrics) -> Self {
+    pub fn new(mut settings: Settings, metrics: &Metrics) -> Self {
+        let processing = process::Processing::new(std::mem::take(&mut settings.process), metrics);
         let work = Work {
             max_line_bytes: settings.max_line_bytes.max(1),
             text: unescape::Buffer::default(),
             scratch: Scratch::default(),
             counts: Counts::new(metrics),
         };
-        Self { settings, containers: Vec::new(), work, warned: HashSet::new() }
+        Self { settings, containers: Vec::new(), work, processing, warned: HashSet::new() }
     }
 
     /// Consumes lines from the front of `chunk` and appends their records to `out`, until the chunk is done or `out` is full.
@@ -187,6 +203,9 @@ impl Parser {
             taken += len;
             lines += 1;
         };
+        if out.is_empty() {
+            out.settle(chunk.source.generation, state.silent.ranges.as_slice());
+        }
         chunk.data.advance(taken);
         chunk.lines = chunk.lines.saturating_sub(lines);
         if let Offsets::File(start) = &mut chunk.offsets {
@@ -228,7 +247,7 @@ impl Parser {
         let state = &self.containers[self.find(container)?];
         let held = state.streams.iter().filter_map(|stream| stream.held.as_ref()).find(|held| !held.spent);
         let waiting = held.map(|held| &held.source).or(state.first_group().map(|(_, group)| group.source()));
-        waiting.or(state.gaps.front().map(|gap| &gap.source)).cloned()
+        waiting.or(state.suppressed()).or(state.gaps.front().map(|gap| &gap.source)).cloned()
     }
 
     /// Writes the first thing that [`waits`](Self::waiting), of `source`, since what it waits for does not come.
@@ -308,16 +327,32 @@ impl Parser {
         self.containers.iter().find_map(State::first_group).map(|(_, group)| group.source().clone())
     }
 
-    /// A gap of any container waits for a line: of which source its record will be.
+    /// A gap of any container, or what is to be told of lines over the rate, waits for a line: of which source its record will be.
     pub fn unreported(&self) -> Option<Arc<Source>> {
-        self.containers.iter().find_map(|state| state.gaps.front()).map(|gap| gap.source.clone())
+        let of = |state: &State| state.suppressed().or(state.gaps.front().map(|gap| &gap.source)).cloned();
+        self.containers.iter().find_map(of)
     }
 
-    /// Writes the first gap of the container of `source`, though no line has come behind it.
+    /// Lines over the rate have waited long enough at this moment: they are [told of](Self::report) though no line comes.
+    pub fn overdue_at(&self) -> Option<(Instant, &Arc<Source>)> {
+        self.containers
+            .iter()
+            .filter_map(|state| Some((state.tell_at()?, state.suppressed()?)))
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// Lines over the rate of this very source that no record has told of.
+    pub fn suppresses(&self, source: &Arc<Source>) -> bool {
+        self.find(&source.container).is_some_and(|at| self.containers[at].suppressed() == Some(source))
+    }
+
+    /// Writes what waits first of the container of `source`, of lines over the rate and gaps, though no line has come behind it.
     pub fn report(&mut self, source: &Arc<Source>, out: &mut Records) {
         let Some(at) = self.find(&source.container) else { return };
         let state = &mut self.containers[at];
-        if let Some(gap) = state.gaps.pop_front() {
+        if state.suppressed().is_some() {
+            state.tell_suppressed(out);
+        } else if let Some(gap) = state.gaps.pop_front() {
             self.work.gap(state, &gap, out);
         }
     }
@@ -327,6 +362,16 @@ impl Parser {
         if let Some(at) = self.find(container) {
             self.containers.swap_remove(at);
         }
+    }
+
+    /// Takes a note of each message from now on.
+    pub fn take_notes(&mut self) {
+        self.work.counts.notes = Some(Vec::new());
+    }
+
+    /// The notes since the last call.
+    pub fn notes(&mut self) -> Vec<Note> {
+        self.work.counts.notes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Lines held back by joins and groups at the moment, over all containers.
@@ -352,6 +397,7 @@ impl Parser {
             identity: encode::identity(&source.container),
             explicit: self.explicit(source),
             rule: self.rule(&source.container),
+            process: self.processing.of(&source.container),
             clock: Clock::new(),
             silent: Silent::default(),
             streams: Default::default(),
@@ -557,13 +603,13 @@ impl Work {
             state.go_on(entry.stream, origin.message(text, truncated, &source), &mut carried)
         };
         if !went_on {
-            let opened = write(state, text, truncated, next, origin, &mut self.scratch, &mut self.counts, out);
-            if let Some(kind) = opened {
+            let wrote = write(state, text, truncated, next, origin, &mut self.scratch, &mut self.counts, out);
+            if let Wrote::Nothing(kind) = wrote {
                 let source = state.source.clone();
                 state.open(kind, entry.stream, origin.message(text, truncated, &source), &mut carried);
             }
+            wrote.carry(&mut carried, out);
         }
-        out.carried.append(&mut carried);
         self.scratch.clean = clean;
     }
 
@@ -637,11 +683,11 @@ impl Work {
         while over(state) {
             self.group(state, stream, out);
         }
-        let opened = write(state, text, held.truncated, b"", origin, &mut self.scratch, &mut self.counts, out);
-        match opened {
-            Some(kind) => state.open(kind, stream, message, &mut held.carried),
-            None => out.carried.append(&mut held.carried),
+        let wrote = write(state, text, held.truncated, b"", origin, &mut self.scratch, &mut self.counts, out);
+        if let Wrote::Nothing(kind) = wrote {
+            state.open(kind, stream, message, &mut held.carried);
         }
+        wrote.carry(&mut held.carried, out);
     }
 
     /// Writes the first group that is over when `line` comes; false when there is none.
@@ -706,8 +752,8 @@ impl Work {
             self.scratch.fields.push(name, Str::Raw(text));
         }
         group.complete(&mut read);
-        finish(state, read, group.is_truncated(), origin, &mut self.scratch, &mut self.counts, out);
-        out.carried.append(&mut carried);
+        let wrote = finish(state, read, group.is_truncated(), origin, &mut self.scratch, &mut self.counts, out);
+        wrote.carry(&mut carried, out);
     }
 
     /// The gaps before `lines` are over: their first line says when.
@@ -769,10 +815,12 @@ impl Work {
             self.counts.truncated += 1;
             fields.push(b"truncated", Str::Raw(b"true"));
         }
+        let start = out.body.len();
         let draft = Draft::new(Format::Plain.service_type(), "raw", Str::Raw(&text[..kept]));
         let mut ranges = state.silent.take(&mut out.carried);
         ranges.insert(range);
         encode::record(&mut out.body, &draft, fields, &state.clock.last(), Stream::Stdout, &state.identity);
+        state.redact(start, out);
         out.cover(ranges.as_slice(), lines, read_at);
         // Whoever wrote the log was stopped here: what was held goes on in what is damaged, not behind it.
         for stream in [Stream::Stdout, Stream::Stderr] {
@@ -806,27 +854,55 @@ fn write(
     scratch: &mut Scratch,
     counts: &mut Counts,
     out: &mut Records,
-) -> Option<Kind> {
+) -> Wrote {
     let StreamState { sticky, groups, .. } = &mut state.streams[origin.stream as usize];
     let read = universal::read(text, state.explicit, sticky, scratch);
     let opened = multiline::opens(&read, text, groups, &state.rule, origin.stream, next);
-    if opened.is_none() {
-        finish(state, read, truncated, origin, scratch, counts, out);
+    match opened {
+        Some(kind) => Wrote::Nothing(kind),
+        None => finish(state, read, truncated, origin, scratch, counts, out),
     }
-    opened
 }
 
-/// Appends the record of what has been read.
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrote {
+    /// A record.
+    Record,
+    /// None: processing leaves it out.
+    LeftOut,
+    /// None yet: it opens a group.
+    Nothing(Kind),
+}
+
+impl Wrote {
+    /// What the message carried goes with its record, or else is settled by itself.
+    #[inline]
+    fn carry(self, carried: &mut Carried, out: &mut Records) {
+        if carried.is_empty() {
+            return;
+        }
+        match self {
+            Self::Record => out.carried.append(carried),
+            Self::LeftOut => {
+                carried.drain(..).for_each(|(generation, ranges)| out.settle(generation, ranges.as_slice()))
+            }
+            Self::Nothing(_) => {}
+        }
+    }
+}
+
+/// Appends the record of what has been read, unless processing leaves it out.
 #[inline]
 fn finish(
-    state: &State,
+    state: &mut State,
     read: Read<'_>,
     truncated: bool,
     origin: Origin<'_>,
     scratch: &mut Scratch,
     counts: &mut Counts,
     out: &mut Records,
-) {
+) -> Wrote {
     counts.parsed[read.format as usize] += 1;
     if let Some(failed) = read.failed {
         counts.failed[failed as usize] += 1;
@@ -835,8 +911,18 @@ fn finish(
         counts.truncated += 1;
         scratch.fields.push(b"truncated", Str::Raw(b"true"));
     }
+    let (start, level) = (out.body.len(), read.draft.level);
     encode::record(&mut out.body, &read.draft, &scratch.fields, origin.time, origin.stream, &state.identity);
+    let left_out = if state.process.is_some() { state.process(level, start, &origin, out) } else { None };
+    if let Some(notes) = &mut counts.notes {
+        let end = origin.ranges.last().map_or(0, |range| range.end);
+        notes.push(Note { format: read.format, failed: read.failed, lines: origin.lines, end, left_out });
+    }
+    if left_out.is_some() {
+        return Wrote::LeftOut;
+    }
     out.cover(origin.ranges, origin.lines, origin.read_at);
+    Wrote::Record
 }
 
 const FORMATS: usize = Format::ALL.len();
@@ -850,6 +936,8 @@ struct Counts {
     blank: u64,
     cut: u64,
     truncated: u64,
+    /// What became of each message, if somebody wants to know.
+    notes: Option<Vec<Note>>,
     metrics: Counters,
 }
 
@@ -874,7 +962,16 @@ impl Counts {
             cut: metrics.lines_dropped.with_label_values(&["cut"]),
             truncated: metrics.records_truncated.clone(),
         };
-        Self { parsed: [0; FORMATS], failed: [0; FORMATS], garbage: 0, blank: 0, cut: 0, truncated: 0, metrics }
+        Self {
+            parsed: [0; FORMATS],
+            failed: [0; FORMATS],
+            garbage: 0,
+            blank: 0,
+            cut: 0,
+            truncated: 0,
+            notes: None,
+            metrics,
+        }
     }
 
     fn flush(&mut self) {

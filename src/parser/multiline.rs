@@ -31,8 +31,8 @@ use super::formats::Format;
 use super::level::Level;
 use super::time::{self, Stamp};
 use super::universal::Read;
+use crate::limits::{COMPILED_BYTES, REPORT_PAUSES};
 use crate::limits::{MULTILINE_AGE, MULTILINE_BYTES, MULTILINE_GROUPS, MULTILINE_LINES, MULTILINE_PAUSE};
-use crate::limits::{PATTERN_BYTES, REPORT_PAUSES};
 use crate::position::{Carried, Range, Ranges};
 use crate::source::Source;
 use regex::bytes::Regex;
@@ -62,7 +62,7 @@ impl Rule {
         Ok(match label {
             "" | "auto" | "on" | "true" => Self::Known,
             "off" | "false" | "none" => Self::Off,
-            pattern => Self::Starts(regex::bytes::RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build()?),
+            pattern => Self::Starts(regex::bytes::RegexBuilder::new(pattern).size_limit(COMPILED_BYTES).build()?),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Records of one source on their way into a batch.
 
 use crate::limits::BATCH_RANGES;
-use crate::position::{Carried, Cover, Ranges};
+use crate::position::{Carried, Cover, Generation, Ranges};
 use crate::source::Source;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +19,8 @@ pub struct Records {
     pub ranges: Ranges,
     /// Lines of earlier generations that went into the last record; it is the last because they do.
     pub carried: Carried,
+    /// Lines that no record is made from, and that need not wait for one: by generation.
+    pub settled: Carried,
     /// Lines of the log file that went into the records.
     pub lines: u32,
     /// When the oldest of them was read.
@@ -34,6 +36,7 @@ impl Records {
             cover: Cover::default(),
             ranges: Ranges::default(),
             carried: Carried::default(),
+            settled: Carried::default(),
             lines: 0,
             oldest: None,
         }
@@ -46,6 +49,7 @@ impl Records {
         self.cover.clear();
         self.ranges = Ranges::default();
         self.carried = Carried::default();
+        self.settled = Carried::default();
         self.lines = 0;
         self.oldest = None;
     }
@@ -68,6 +72,20 @@ impl Records {
             || self.body.len() >= bounds.bytes
             || self.ranges.as_slice().len() >= BATCH_RANGES
             || !self.carried.is_empty()
+    }
+
+    /// Notes lines of a generation that no record is made from.
+    pub(crate) fn settle(&mut self, generation: Generation, ranges: &[crate::position::Range]) {
+        if ranges.is_empty() {
+            return;
+        }
+        let at = self.settled.iter().position(|(have, _)| *have == generation).unwrap_or_else(|| {
+            self.settled.push((generation, Ranges::default()));
+            self.settled.len() - 1
+        });
+        for range in ranges {
+            self.settled[at].1.insert(*range);
+        }
     }
 
     /// Notes where the record just written comes from.

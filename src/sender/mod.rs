@@ -36,7 +36,7 @@ use crate::config::Config;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::parser::{Bounds, Records};
-use crate::source::Source;
+use crate::source::{Source, SourceKey};
 use batch::Batch;
 use flight::{Failure, Landing, Tally, fly};
 use futures_util::future::BoxFuture;
@@ -265,6 +265,7 @@ impl Sender {
     pub fn launch(&mut self) {
         let now = Instant::now();
         self.launched_at = now;
+        self.settle_unrecorded();
         self.open.retain(|records| !records.is_empty());
         if !self.trouble(now) {
             self.append_after = None;
@@ -343,6 +344,14 @@ impl Sender {
         }
     }
 
+    /// Lines that no record was made from are done with, where no record to come will cover them.
+    fn settle_unrecorded(&mut self) {
+        let Some(store) = &self.store else { return };
+        for records in self.open.iter_mut().filter(|records| records.is_empty()) {
+            settle(store, records);
+        }
+    }
+
     fn close_aged(&mut self, now: Instant) {
         let (closing, patience) = (self.closing, self.patience);
         let aged = |oldest: Instant| now.duration_since(oldest) >= patience;
@@ -353,6 +362,9 @@ impl Sender {
 
     /// Closes the open records at `at` into the outbox.
     fn close(&mut self, at: usize) {
+        if let (Some(store), Some(records)) = (&self.store, self.open.get_mut(at)) {
+            settle(store, records);
+        }
         let Some(records) = self.open.remove(at).filter(|records| !records.is_empty()) else { return };
         let oldest = records.oldest.unwrap_or_else(Instant::now);
         let read_at = SystemTime::now().checked_sub(oldest.elapsed()).unwrap_or(UNIX_EPOCH);
@@ -605,6 +617,14 @@ async fn read_frame(store: Store) -> Option<(FrameId, Load)> {
     Some((id, Load { parts: vec![Arc::new(rest)], tally, frame: Some((id, lines)), oldest: None }))
 }
 
+fn settle(store: &Store, records: &mut Records) {
+    if !records.settled.is_empty() {
+        let container = &records.source.container.id;
+        let key = |generation| SourceKey { container: container.clone(), generation };
+        store.commit(records.settled.drain(..).map(|(generation, ranges)| (key(generation), ranges)).collect());
+    }
+}
+
 /// Polls a future that may not be there.
 async fn finish<T>(future: Option<&mut BoxFuture<'static, T>>) -> T {
     match future {
@@ -621,7 +641,8 @@ async fn refilled(store: Option<&Store>) {
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
+/// Waits for a moment, or for ever.
+pub(crate) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,

@@ -130,6 +130,7 @@ impl Bench {
             group: None,
             format: None,
             multiline: None,
+            steering: Default::default(),
             tty: false,
             log_driver,
             max_size: None,

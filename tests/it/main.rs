@@ -16,6 +16,8 @@ mod kill;
 mod memory;
 mod multiline;
 mod outage;
+mod parse;
+mod process;
 mod rotation;
 mod shutdown;
 mod split;

@@ -131,6 +131,7 @@ fn container() -> Arc<Container> {
         group: None,
         format: None,
         multiline: None,
+        steering: Default::default(),
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,

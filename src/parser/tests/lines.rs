@@ -148,7 +148,7 @@ fn selection() {
         |mappings: &[(&str, Format)], format: Option<Format>, label: Option<&str>, log: &str, expected: [&str; 2]| {
             let metrics = Metrics::new();
             let mappings = mappings.iter().map(|(service, format)| (service.to_string(), *format)).collect();
-            let mut parser = Parser::new(Settings { format, mappings, max_line_bytes: 1 << 20 }, &metrics);
+            let mut parser = Parser::new(Settings { format, mappings, ..Settings::default() }, &metrics);
             let source = source(label);
             let mut out = Records::new(source.clone());
             parser.chunk(&mut chunk_of(&source, docker(&format!("{log}\n"), "stdout"), 0), &mut out, ROOMY);

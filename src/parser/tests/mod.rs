@@ -24,6 +24,7 @@ pub(super) fn source(format: Option<&str>) -> Arc<Source> {
         group: Some("shop \"a\"".into()),
         format: format.map(Into::into),
         multiline: None,
+        steering: Default::default(),
         tty: false,
         log_driver: "json-file".into(),
         max_size: None,
@@ -33,7 +34,7 @@ pub(super) fn source(format: Option<&str>) -> Arc<Source> {
 
 pub(super) fn parser(format: Option<Format>, max_line_bytes: usize) -> (Parser, Metrics) {
     let metrics = Metrics::new();
-    (Parser::new(Settings { format, mappings: Vec::new(), max_line_bytes }, &metrics), metrics)
+    (Parser::new(Settings { format, max_line_bytes, ..Settings::default() }, &metrics), metrics)
 }
 
 /// A line of Docker's for a message.
