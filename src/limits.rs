@@ -29,6 +29,8 @@ pub const MULTILINE_AGE: Duration = Duration::from_secs(2);
 pub const MULTILINE_LINES: usize = 1000;
 /// Bytes of text in a group beyond which nothing is added.
 pub const MULTILINE_BYTES: usize = 256 << 10;
+/// Disjoint ranges of the log that a group stands in, beyond which nothing is added: they are all named in one header.
+pub const MULTILINE_RANGES: usize = 24;
 /// Groups of one stream that are open at the same time: processes of PostgreSQL's that write long reports at once.
 pub const MULTILINE_GROUPS: usize = 8;
 /// Size of a compiled pattern of the label `rask.multiline`.
@@ -166,6 +168,7 @@ pub const SEGMENT_BYTES: u64 = 16 << 20;
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
 const _: () = {
+    assert!(MULTILINE_RANGES < BATCH_RANGES, "a record's ranges fit into a batch");
     assert!(DOCKER_PART_BYTES * 6 < MAX_ENVELOPE_BYTES, "a part escaped throughout must fit in an envelope");
     assert!(MAX_LINE_BYTES_BOUND / DOCKER_PART_BYTES < JOIN_RANGES, "no message is cut for being scattered");
     assert!(READ_BYTES <= MAX_ENVELOPE_BYTES);

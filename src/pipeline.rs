@@ -68,7 +68,7 @@ impl Pipeline {
             self.tell_overdue();
             if !open && rest.is_none() {
                 while let Some(source) = self.parser.open() {
-                    self.parser.release(&source, self.sender.records_for(&source));
+                    self.parser.release_open(&source, self.sender.records_for(&source));
                 }
                 while let Some(source) = self.parser.unreported() {
                     self.parser.report(&source, self.sender.records_for(&source));

@@ -327,6 +327,19 @@ impl Parser {
         self.containers.iter().find_map(State::first_group).map(|(_, group)| group.source().clone())
     }
 
+    /// Writes the first group of `source`, and leaves alone what waits for the rest of a line.
+    pub fn release_open(&mut self, source: &Arc<Source>, out: &mut Records) {
+        debug_assert!(out.source == *source, "records of one source only");
+        let Some(at) = self.find(&source.container) else { return };
+        let Self { containers, work, .. } = self;
+        let state = &mut containers[at];
+        let first = state.groups().find(|(_, group)| group.source() == source);
+        if let Some(stream) = first.map(|(stream, _)| stream) {
+            work.group(state, stream, out);
+            work.counts.flush();
+        }
+    }
+
     /// A gap of any container, or what is to be told of lines over the rate, waits for a line: of which source its record will be.
     pub fn unreported(&self) -> Option<Arc<Source>> {
         let of = |state: &State| state.suppressed().or(state.gaps.front().map(|gap| &gap.source)).cloned();
@@ -483,13 +496,17 @@ impl State {
         !(self.streams[0].groups.is_empty() && self.streams[1].groups.is_empty())
     }
 
-    /// The first group of each stream, unless it waits for the rest of a line.
+    /// The first group of each stream. What waits for the rest of a line is younger.
     fn groups(&self) -> impl Iterator<Item = (Stream, &Group)> {
-        [Stream::Stdout, Stream::Stderr].into_iter().filter_map(|stream| {
-            let StreamState { held, groups, .. } = &self.streams[stream as usize];
-            let waits = held.as_ref().is_some_and(|held| !held.spent);
-            groups.first().filter(|_| !waits).map(|group| (stream, group))
-        })
+        let of = |stream: Stream| Some((stream, self.streams[stream as usize].groups.first()?));
+        [Stream::Stdout, Stream::Stderr].into_iter().filter_map(of)
+    }
+
+    /// Whether an entry with this text is a part of a message.
+    #[inline]
+    fn is_part(&self, text: &[u8], ended: bool) -> bool {
+        // Of a streamed log, nothing else comes without a newline (`collector::stream`).
+        join::is_part(text, ended) || (self.source.generation == Generation::STREAMED && !ended)
     }
 
     fn first_group(&self) -> Option<(Stream, &Group)> {
@@ -625,10 +642,8 @@ impl Work {
         out: &mut Records,
     ) {
         let text = entry.text(&self.text);
+        let part = state.is_part(text, entry.ended);
         let stream = &mut state.streams[entry.stream as usize];
-        // Of a streamed log, nothing else comes without a newline (`collector::stream`).
-        let streamed = state.source.generation == Generation::STREAMED;
-        let part = join::is_part(text, entry.ended) || (streamed && !entry.ended);
         let Some(held) = &mut stream.held else {
             if !part {
                 return self.message(state, entry, next, range, read_at, out);
@@ -697,13 +712,15 @@ impl Work {
             Line::Blank => None,
             Line::Garbage(_) => state.first_group().map(|(stream, _)| stream),
             Line::Entry(entry) => {
-                let text = entry.text(&self.text);
                 let mut clean = Vec::new();
-                let text = ansi::strip(text.strip_suffix(b"\r").unwrap_or(text), &mut clean);
+                let whole = !state.is_part(entry.text(&self.text), entry.ended);
+                let text = ansi::strip(self.text_of(&entry), &mut clean);
                 let is_over = |stream: &Stream| {
                     let StreamState { held, groups, .. } = &state.streams[*stream as usize];
-                    let text = Some(text).filter(|_| *stream == entry.stream && entry.ended);
-                    held.is_none() && groups.is_over_before(text, state.clock.stamp(), &state.rule)
+                    // A message in parts is told by its beginning.
+                    let text = held.as_ref().map_or(text, |held| &held.text);
+                    let text = Some(text).filter(|_| *stream == entry.stream && whole);
+                    groups.is_over_before(text, state.clock.stamp(), &state.rule)
                 };
                 [Stream::Stdout, Stream::Stderr].into_iter().find(is_over)
             }
@@ -723,15 +740,24 @@ impl Work {
             Line::Blank | Line::Garbage(_) => None,
         };
         let mut clean = Vec::new();
-        let text = entry.as_ref().map_or(&b""[..], |entry| entry.text(&self.text));
-        let text = ansi::strip(text.strip_suffix(b"\r").unwrap_or(text), &mut clean);
+        let text = entry.as_ref().map_or(&b""[..], |entry| self.text_of(entry));
+        let text = ansi::strip(text, &mut clean);
+        let its_stream = entry.as_ref().filter(|entry| !state.is_part(entry.text(&self.text), entry.ended));
+        let its_stream = its_stream.map(|entry| entry.stream);
         let is_earlier = |stream: &Stream| {
             let StreamState { held, groups, .. } = &state.streams[*stream as usize];
-            let its = entry.as_ref().is_some_and(|entry| entry.stream == *stream && entry.ended) && held.is_none();
+            let its = its_stream == Some(*stream) && held.is_none();
             let text = Some(text).filter(|_| its);
             groups.is_earlier_than(&chunk.source, text, state.clock.stamp(), &state.rule)
         };
         [Stream::Stdout, Stream::Stderr].into_iter().find(is_earlier)
+    }
+
+    /// The text of a message in one line, as it is read.
+    fn text_of<'a>(&'a self, entry: &Entry<'a>) -> &'a [u8] {
+        let text = entry.text(&self.text);
+        let text = if entry.ended { text.strip_suffix(b"\r").unwrap_or(text) } else { text };
+        &text[..join::floor_char_boundary(text, self.max_line_bytes)]
     }
 
     /// Writes the record of the first group of a stream.
@@ -857,7 +883,9 @@ fn write(
 ) -> Wrote {
     let StreamState { sticky, groups, .. } = &mut state.streams[origin.stream as usize];
     let read = universal::read(text, state.explicit, sticky, scratch);
-    let opened = multiline::opens(&read, text, groups, &state.rule, origin.stream, next);
+    // Nothing goes on with what was cut.
+    let alone = truncated && groups.is_empty();
+    let opened = if alone { None } else { multiline::opens(&read, text, groups, &state.rule, origin.stream, next) };
     match opened {
         Some(kind) => Wrote::Nothing(kind),
         None => finish(state, read, truncated, origin, scratch, counts, out),

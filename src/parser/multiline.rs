@@ -32,7 +32,9 @@ use super::level::Level;
 use super::time::{self, Stamp};
 use super::universal::Read;
 use crate::limits::{COMPILED_BYTES, REPORT_PAUSES};
-use crate::limits::{MULTILINE_AGE, MULTILINE_BYTES, MULTILINE_GROUPS, MULTILINE_LINES, MULTILINE_PAUSE};
+use crate::limits::{
+    MULTILINE_AGE, MULTILINE_BYTES, MULTILINE_GROUPS, MULTILINE_LINES, MULTILINE_PAUSE, MULTILINE_RANGES,
+};
 use crate::position::{Carried, Range, Ranges};
 use crate::source::Source;
 use regex::bytes::Regex;
@@ -109,6 +111,11 @@ pub(crate) struct Claim {
 impl Claim {
     fn new(source: Arc<Source>) -> Self {
         Self { source, ranges: Ranges::default(), carried: Carried::default(), lines: 0 }
+    }
+
+    /// How many disjoint ranges it names.
+    fn places(&self) -> usize {
+        self.ranges.as_slice().len() + self.carried.iter().map(|(_, ranges)| ranges.as_slice().len()).sum::<usize>()
     }
 
     fn add(&mut self, source: &Arc<Source>, ranges: &[Range], carried: &mut Carried, lines: u32) {
@@ -193,6 +200,7 @@ impl Group {
     /// How a message with this text and time goes on with the group, if it does.
     pub(crate) fn next(&self, text: &[u8], time: &Stamp, rule: &Rule) -> Option<Next> {
         let full = self.messages >= MULTILINE_LINES || self.text.len() + text.len() >= MULTILINE_BYTES;
+        let full = full || self.claim.places() >= MULTILINE_RANGES;
         if full || self.truncated || self.is_over_by(time) {
             return None;
         }
@@ -312,7 +320,7 @@ fn of_language(trace: Trace) -> Option<Format> {
     Some(match trace {
         Trace::Panic | Trace::Goroutine => Format::Go,
         Trace::Python | Trace::PythonEnd => Format::Python,
-        Trace::Script => Format::Node,
+        Trace::Script | Trace::ScriptSource | Trace::ScriptMark => Format::Node,
         Trace::Rust | Trace::RustMessage => Format::Rust,
         Trace::Line | Trace::Frames => return None,
     })
@@ -381,8 +389,12 @@ impl Groups {
     pub(crate) fn is_over_before(&self, text: Option<&[u8]>, time: &Stamp, rule: &Rule) -> bool {
         let Some(group) = self.open.front() else { return false };
         let next = text.and_then(|text| self.next(text, time, rule)).map(|(i, _)| i);
-        let ended = text.is_some_and(|text| group.ends_before(text));
-        let crowded = text.is_some() && next.is_none() && self.open.len() >= MULTILINE_GROUPS;
+        // A line without a prefix that is nobody's, since the group that it would belong to is full, ends them all.
+        let bare = |text: &[u8]| text.first() == Some(&b'\t') && next.is_none();
+        let ended = text.is_some_and(|text| group.ends_before(text) || bare(text));
+        let bytes: usize = self.open.iter().map(|group| group.text.len()).sum();
+        let many = self.open.len() >= MULTILINE_GROUPS || (self.open.len() > 1 && bytes >= MULTILINE_BYTES);
+        let crowded = text.is_some() && next.is_none() && many;
         next != Some(0) && (ended || group.is_over_by(time) || crowded)
     }
 }

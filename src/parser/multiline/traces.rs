@@ -33,8 +33,12 @@ pub(crate) enum Trace {
     Python,
     /// The exception is named; another one may follow a blank line.
     PythonEnd,
-    /// The place in a script of Node's; then its source.
+    /// The place in a script of Node's; then a line of its source.
     Script,
+    /// That line; then a mark below it.
+    ScriptSource,
+    /// The mark; then a blank line and the exception, whatever its name.
+    ScriptMark,
     /// A panic of Rust, whose message is a line of its own.
     RustMessage,
     /// What follows the message.
@@ -66,8 +70,16 @@ impl Trace {
     /// What comes of the trace with the next line; `None` when that belongs to something else.
     pub(crate) fn next(self, text: &[u8]) -> Option<Self> {
         let Some(first) = text.first() else { return self.blank() };
-        if matches!(first, b' ' | b'\t') {
-            return Some(if self == Self::Line { Self::Frames } else { self });
+        let indented = matches!(first, b' ' | b'\t');
+        match self {
+            Self::Script => return (*first != b'{').then_some(Self::ScriptSource),
+            Self::ScriptSource => return is_mark(text).then_some(Self::ScriptMark),
+            Self::ScriptMark => return (*first != b'{').then_some(Self::Frames),
+            // ` INFO next`: a line of a log whose levels are set flush right.
+            _ if indented && begins_with_level(text) => return None,
+            Self::Line if indented => return Some(Self::Frames),
+            _ if indented => return Some(self),
+            _ => {}
         }
         match self {
             Self::Line => match opens(text)? {
@@ -84,9 +96,7 @@ impl Trace {
                 _ if text.starts_with(b"The above exception was the direct cause") => Some(self),
                 _ => opens(text).filter(|opened| *opened == Self::Python),
             },
-            Self::Script if text.starts_with(b"Node.js v") || text == b"}" => Some(self),
-            // The source has any form; it ends with the mark below it, which is indented.
-            Self::Script => Some(if is_exception(text) { Self::Frames } else { self }),
+            Self::Script | Self::ScriptSource | Self::ScriptMark => None,
             Self::RustMessage => Some(Self::Rust),
             Self::Rust => (text.starts_with(b"stack backtrace:") || text.starts_with(b"note: ")).then_some(self),
         }
@@ -95,7 +105,7 @@ impl Trace {
     /// What a blank line makes of it.
     fn blank(self) -> Option<Self> {
         match self {
-            Self::Panic | Self::Goroutine | Self::PythonEnd | Self::Script => Some(self),
+            Self::Panic | Self::Goroutine | Self::PythonEnd | Self::ScriptMark => Some(self),
             // Node ends with one, and its version behind it.
             Self::Frames => Some(self),
             _ => None,
@@ -112,10 +122,25 @@ impl Trace {
             return Some(self);
         }
         // `main.f(0x1, …)`, `main.(*T).M(...)`; and the registers, at the end.
-        let call = text.ends_with(b")") && memchr::memchr(b'(', text).is_some() && memchr::memchr(b'.', text).is_some();
+        let name = &text[..memchr::memchr(b'(', text).unwrap_or(0)];
+        let call = text.ends_with(b")") && memchr::memchr(b'.', name).is_some() && memchr::memchr(b' ', name).is_none();
         let register = self == Self::Goroutine && is_register(text);
         (call && self == Self::Goroutine || register).then_some(self)
     }
+}
+
+/// `    ^^^^`, below the source.
+fn is_mark(text: &[u8]) -> bool {
+    let mark = text.trim_ascii();
+    !mark.is_empty() && mark.iter().all(|byte| matches!(byte, b'^' | b'~' | b' '))
+}
+
+/// Whether the first word is a level in capitals.
+fn begins_with_level(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    let word = &text[..text.iter().take(16).take_while(|byte| byte.is_ascii_uppercase()).count()];
+    let ends = text.get(word.len()).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    word.len() > 2 && ends && crate::parser::level::of_word(word).is_some()
 }
 
 /// Lines between frames that are not indented.
@@ -254,6 +279,22 @@ pub(in crate::parser) mod tests {
         }
     }
 
+    /// What comes within moments of a trace, or of a line that looks like the beginning of one.
+    #[test]
+    fn other_lines_are_left_alone() {
+        let check = |text: &str, lines: usize| assert_eq!(length(text), lines, "{text}");
+        check(
+            "panic: x\n\ngoroutine 1 [running]:\nmain.main()\n\t/app/a.go:1\n2026/11/21 13:00:00 GET /x 200 (1.2ms)",
+            5,
+        );
+        check("/etc/passwd:3\n/etc/group:5\n/etc/hosts:7", 2);
+        check("/etc/passwd:3\n{\"msg\":\"a\"}", 1);
+        check("ValueError: x\n INFO app: next", 1);
+        check("ValueError: x\n  at f\n\tWARN  app: next", 2);
+        check("Traceback (most recent call last):\n  File \"a\"\nDEBUGGER: x", 3);
+        check("/app/x.js:3\nthrow new Odd()\n^\n\nOdd\n    at f (/app/x.js:3:1)\nnext", 6);
+    }
+
     #[test]
     fn a_line_of_the_log_goes_before_its_trace() {
         let check = |next: &str, expected: Option<Trace>| {
@@ -263,6 +304,8 @@ pub(in crate::parser) mod tests {
         check("java.lang.RuntimeException: x", Some(Trace::Frames));
         check("\tat a.b.C(D.java:1)", Some(Trace::Frames));
         check("  indented", Some(Trace::Frames));
+        check(" INFO app: next", None);
+        check("\tWARN  app: next", None);
         check("goroutine 7 [running]:", Some(Trace::Goroutine));
         check("", None);
         check("panic: a new one", None);

@@ -357,3 +357,73 @@ proptest! {
         prop_assert_eq!(sorted(records(None, &said, &chunks)), sorted(whole));
     }
 }
+
+/// A line that its process did not end.
+fn unended(text: &str, stream: &str) -> Vec<u8> {
+    format!("{{\"log\":{},\"stream\":\"{stream}\",\"time\":\"{T}\"}}\n", serde_json::to_string(text).unwrap()).into()
+}
+
+#[test]
+fn last_words_come_behind_what_was_open() {
+    let (mut parser, _) = parser(None, 1 << 20);
+    let source = source(None);
+    let mut out = Records::new(source.clone());
+    let data = [docker("ERROR: cannot start\n", "stderr"), unended("bye", "stderr")].concat();
+    parser.chunk(&mut chunk_of(&source, data, 0), &mut out, ROOMY);
+    release(&mut parser, &source, &mut out);
+    let messages: Vec<_> = decode(&out).iter().map(|record| record["message"].clone()).collect();
+    assert_eq!(messages, ["ERROR: cannot start", "bye"]);
+}
+
+#[test]
+fn a_stop_leaves_parts_of_a_line_to_the_next_process() {
+    let (mut parser, _) = parser(None, 1 << 20);
+    let source = source(None);
+    let mut out = Records::new(source.clone());
+    let part = "x".repeat(crate::limits::DOCKER_PART_BYTES);
+    for (first, second) in [("stdout", "stderr"), ("stderr", "stderr")] {
+        let data = [docker("ERROR a\n", first), unended(&part, second)].concat();
+        parser.chunk(&mut chunk_of(&source, data, 0), &mut out, ROOMY);
+        while let Some(open) = parser.open() {
+            parser.release_open(&open, &mut out);
+        }
+        assert_eq!(decode(&out)[0]["message"], "ERROR a");
+        assert_eq!((out.records(), parser.held_lines()), (1, 1));
+        parser.forget(&source.container);
+        out.reset(source.clone());
+    }
+}
+
+#[test]
+fn more_than_a_group_holds_comes_behind_it() {
+    let mut said = vec![
+        ("2026-11-21 13:00:00 UTC [7] ERROR:  e", "stderr", 0),
+        ("2026-11-21 13:00:00 UTC [7] STATEMENT:  INSERT", "stderr", 0),
+    ];
+    said.extend((0..MULTILINE_LINES + 5).map(|_| ("\t(1),", "stderr", 0)));
+    let got = records(None, &said, &[100]);
+    assert_eq!(got[0]["message"], "e");
+    assert_eq!(got[0]["fields"]["statement"].as_str().unwrap().lines().count(), MULTILINE_LINES - 1);
+    assert_eq!(got.len(), 1 + 7);
+}
+
+/// Each place in the log is named in the batch's header.
+#[test]
+fn a_group_does_not_stand_in_very_many_places() {
+    let (mut parser, _) = parser(None, 1 << 20);
+    let source = source(None);
+    let mut out = Records::new(source.clone());
+    let mut data = line(("ERROR a", "stderr", 0));
+    for _ in 0..200 {
+        data.extend(line(("listening", "stdout", 0)));
+        data.extend(line(("\tat a.b(c:1)", "stderr", 0)));
+    }
+    parser.chunk(&mut chunk_of(&source, data, 0), &mut out, ROOMY);
+    release(&mut parser, &source, &mut out);
+    let (mut iter, mut ranges, mut most) = (out.cover.iter(), Vec::new(), 0);
+    while iter.next_into(&mut ranges).is_some() {
+        most = most.max(ranges.len());
+    }
+    assert!((10..crate::limits::BATCH_RANGES).contains(&most), "{most}");
+    assert_eq!(out.lines, 401);
+}
