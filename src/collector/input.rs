@@ -156,7 +156,8 @@ impl Input {
         let Self::Plain(file) = self else { return true };
         let mut around = [0; 2];
         match rustix::io::pread(file, &mut around[..], offset.saturating_sub(1)) {
-            Ok(2) => offset == 0 || around[0] == b'\n',
+            // A run of NUL bytes is read in pieces.
+            Ok(2) => offset == 0 || matches!(around[0], b'\n' | 0),
             _ => true,
         }
     }

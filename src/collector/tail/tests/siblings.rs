@@ -163,6 +163,12 @@ async fn a_log_that_lost_its_end_and_grew_again_has_a_gap() {
     let got = rig.stop().await;
     let [(reason, None)] = gaps(&got)[..] else { panic!("{got:?}") };
     assert!(reason.contains("grown again"), "{reason}");
+    // Nor is the middle of a run of NUL bytes, which is read in pieces.
+    let nuls = [b"first\n".to_vec(), vec![0; 5000], b"last\n".to_vec()].concat();
+    fs::write(&log, &nuls).unwrap();
+    let rig = Rig::start(dir.path(), positions([(&nuls, "0-3000")]));
+    assert_eq!(gaps(&rig.stop().await), []);
+    fs::write(&log, &now).unwrap();
     // What a line ends at is no sign of that; nor is the end of a file.
     for known in [first.len(), now.len()] {
         let known = format!("0-{known}");
