@@ -913,7 +913,9 @@ impl Wrote {
         match self {
             Self::Record => out.carried.append(carried),
             Self::LeftOut => {
-                carried.drain(..).for_each(|(generation, ranges)| out.settle(generation, ranges.as_slice()))
+                for (generation, ranges) in carried.drain(..) {
+                    out.settle(generation, ranges.as_slice());
+                }
             }
             Self::Nothing(_) => {}
         }
