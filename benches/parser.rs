@@ -1,9 +1,19 @@
-//! The parser: envelope alone, and chunk to records for four corpora as `FACTS.md` 1 has them.
+//! The parser: envelope alone, and chunk to records for a corpus of each format, the first four as `FACTS.md` 1 has them.
 //!
 //! Every bench checks its answer before it is timed: number of records, the first record, and a checksum of all bytes.
 //! A change of the output is a change of these figures, to be made on purpose.
+//!
+//! Time on a shared machine says little about a change of some percent. Instructions are the same at every run: with valgrind
+//! installed,
+//!
+//! ```text
+//! cargo bench -p rask-log-forwarder --bench parser -- instructions [corpus…]
+//! ```
+//!
+//! prints those of a line, with the format given and with the format told by the lines: the difference between many chunks and
+//! few, so that what comes before the first line is not in it.
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group};
 use rask_log_forwarder::buffer::{Chunk, Offsets};
 use rask_log_forwarder::limits::READ_BYTES;
 use rask_log_forwarder::metrics::Metrics;
@@ -13,6 +23,7 @@ use rask_log_forwarder::parser::{Bounds, Parser, Progress, Records, Settings, be
 use rask_log_forwarder::position::Generation;
 use rask_log_forwarder::source::{Container, Source};
 use std::hint::black_box;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,6 +37,7 @@ struct Corpus {
     name: &'static str,
     data: Vec<u8>,
     lines: u32,
+    records: u32,
     format: Format,
     expected: Expected,
 }
@@ -91,12 +103,21 @@ fn postgres(r: &mut Random) -> String {
         r.below(60),
         r.below(1000),
         r.below(30_000),
-        r.pick(&["LOG:", "ERROR:", "STATEMENT:"]),
+        r.pick(&["LOG:", "NOTICE:", "DEBUG:"]),
         r.pick(&[
             "duration: 12.345 ms  statement: SELECT id FROM orders",
             "relation does not exist at character 15",
             "SELECT * FROM missing WHERE id = 17",
         ]),
+    )
+}
+
+/// What becomes one record out of two lines.
+fn reports(r: &mut Random) -> String {
+    let prefix = format!("2026-11-21 13:00:{:02}.{:03} UTC [{}] app@shop", r.below(60), r.below(1000), r.below(30_000));
+    format!(
+        "{prefix} ERROR:  relation does not exist at character 15\n{prefix} STATEMENT:  SELECT * FROM missing WHERE id = {}",
+        r.below(100)
     )
 }
 
@@ -228,23 +249,39 @@ fn csvlog(r: &mut Random) -> String {
 fn corpus(name: &'static str, format: Format, line: fn(&mut Random) -> String, expected: Expected) -> Corpus {
     let mut random = Random(0x5eed_5eed);
     let (mut data, mut lines) = (Vec::new(), 0);
+    let mut records = 0;
     while data.len() < READ_BYTES {
-        let log = serde_json::to_string(&(line(&mut random) + "\n")).expect("a string");
+        let text = line(&mut random);
         let nanos = random.below(1_000_000_000);
-        data.extend(
-            format!("{{\"log\":{log},\"stream\":\"stdout\",\"time\":\"2026-11-21T13:00:01.{nanos:09}Z\"}}\n").bytes(),
-        );
-        lines += 1;
+        for line in text.split_inclusive('\n') {
+            let log = serde_json::to_string(&format!("{}\n", line.trim_end())).expect("a string");
+            // Reports follow each other slowly enough to be whole before the next.
+            let (minute, second) = if text.contains('\n') { (records / 60, records % 60) } else { (0, 1) };
+            data.extend(
+                format!(
+                    "{{\"log\":{log},\"stream\":\"stdout\",\"time\":\"2026-11-21T13:{minute:02}:{second:02}.{nanos:09}Z\"}}\n"
+                )
+                .bytes(),
+            );
+            lines += 1;
+        }
+        records += 1;
     }
-    Corpus { name, data, lines, format, expected }
+    Corpus { name, data, lines, records, format, expected }
 }
 
 fn corpora() -> Vec<Corpus> {
+    corpora_called(|_| true)
+}
+
+fn corpora_called(wanted: impl Fn(&str) -> bool) -> Vec<Corpus> {
     let expect = |first, checksum| Expected { first, checksum };
-    vec![
+    let corpus = |name, format, line, expected| wanted(name).then(|| corpus(name, format, line, expected));
+    let corpora = [
         corpus("go", Format::Go, go, expect(GO, 0x4834_6923_a246_3d93)),
         corpus("nginx", Format::Nginx, nginx, expect(NGINX, 0xc6a2_2893_a86e_8588)),
-        corpus("postgres", Format::Postgres, postgres, expect(POSTGRES, 0x3a35_233a_469f_ad92)),
+        corpus("postgres", Format::Postgres, postgres, expect(POSTGRES, 0x2e34_a1f6_f65b_c6a0)),
+        corpus("reports", Format::Postgres, reports, expect("", 0x78e6_5f0e_479b_42d0)),
         corpus("plain", Format::Plain, plain, expect("", 0x3a9c_c084_19d3_512f)),
         corpus("python", Format::Python, python, expect("", 0x1789_910b_361c_655f)),
         corpus("logfmt", Format::Go, logfmt, expect("", 0xd546_635b_cf01_2b47)),
@@ -256,7 +293,8 @@ fn corpora() -> Vec<Corpus> {
         corpus("syslog", Format::Syslog, syslog, expect("", 0x1da7_9836_49eb_06e1)),
         corpus("apache", Format::Apache, apache, expect("", 0x731b_4426_8d60_b3d9)),
         corpus("csvlog", Format::Postgres, csvlog, expect("", 0x8688_b7be_05f4_4aa8)),
-    ]
+    ];
+    corpora.into_iter().flatten().collect()
 }
 
 const GO: &str = concat!(
@@ -311,6 +349,19 @@ fn chunk(corpus: &Corpus, source: &Arc<Source>) -> Chunk {
     }
 }
 
+fn parser(corpus: &Corpus, explicit: bool) -> Parser {
+    let format = explicit.then_some(corpus.format);
+    Parser::new(Settings { format, ..Settings::default() }, &Metrics::new())
+}
+
+/// All lines of a chunk, and what waits for more behind the last.
+fn read_all(parser: &mut Parser, chunk: &mut Chunk, out: &mut Records) {
+    assert_eq!(parser.chunk(chunk, out, BOUNDS), Progress::Done);
+    while let (Some(source), Some(due)) = (parser.open(), parser.due()) {
+        parser.release_overdue(&source, due, out);
+    }
+}
+
 fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
@@ -318,7 +369,7 @@ fn checksum(bytes: &[u8]) -> u64 {
 fn verify(corpus: &Corpus, out: &Records) {
     let first = out.body.split(|b| *b == b'\n').next().unwrap_or_default();
     let sum = checksum(&out.body);
-    assert_eq!(out.records(), corpus.lines as usize, "{}", corpus.name);
+    assert_eq!(out.records(), corpus.records as usize, "{}", corpus.name);
     assert_eq!(out.ranges.to_string(), format!("0-{}", corpus.data.len()), "{}", corpus.name);
     let first = String::from_utf8_lossy(first);
     assert!(corpus.expected.first.is_empty() || first == corpus.expected.first, "{}: {first}", corpus.name);
@@ -337,11 +388,10 @@ fn records(c: &mut Criterion) {
                     true => Throughput::Elements(u64::from(corpus.lines)),
                     false => Throughput::Bytes(corpus.data.len() as u64),
                 });
-                let settings = Settings { format: explicit.then_some(corpus.format), ..Settings::default() };
-                let mut parser = Parser::new(settings, &Metrics::new());
+                let mut parser = parser(&corpus, explicit);
                 let source = source();
                 let mut out = Records::new(source.clone());
-                assert_eq!(parser.chunk(&mut chunk(&corpus, &source), &mut out, BOUNDS), Progress::Done);
+                read_all(&mut parser, &mut chunk(&corpus, &source), &mut out);
                 verify(&corpus, &out);
                 let whole = chunk(&corpus, &source);
                 group.bench_function(corpus.name, |b| {
@@ -349,7 +399,7 @@ fn records(c: &mut Criterion) {
                         || whole.clone(),
                         |chunk| {
                             out.reset(source.clone());
-                            parser.chunk(chunk, &mut out, BOUNDS)
+                            read_all(&mut parser, chunk, &mut out);
                         },
                         BatchSize::SmallInput,
                     );
@@ -433,5 +483,56 @@ fn json(c: &mut Criterion) {
     group.finish();
 }
 
+/// Reads the corpus so many times and does nothing else, for valgrind to count.
+fn read_for_valgrind(name: &str, explicit: bool, times: u32) {
+    let corpora = corpora_called(|other| other == name);
+    let corpus = corpora.first().expect("a corpus of that name");
+    let (mut parser, source) = (parser(corpus, explicit), source());
+    let (mut out, whole) = (Records::new(source.clone()), chunk(corpus, &source));
+    for _ in 0..times {
+        out.reset(source.clone());
+        read_all(&mut parser, black_box(&mut whole.clone()), &mut out);
+    }
+    verify(corpus, &out);
+}
+
+/// What valgrind counts of this program, run anew to read the corpus so many times.
+fn counted(name: &str, how: &str, times: u32) -> u64 {
+    let program = std::env::current_exe().expect("this program");
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program);
+    let output = valgrind.args(["read", name, how, &times.to_string()]).output().expect("valgrind, to be installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr);
+    let count = said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
+    count.unwrap_or_else(|| panic!("valgrind: {said}"))
+}
+
+/// The table of the head comment.
+#[allow(clippy::print_stdout)] // what it is for
+fn instructions(names: &[String]) {
+    const TIMES: [u32; 2] = [3, 13];
+    println!("{:10} {:>10} {:>10} {:>7}", "", "explicit", "automatic", "more");
+    for corpus in corpora_called(|name| names.is_empty() || names.iter().any(|wanted| wanted == name)) {
+        let [explicit, automatic] = ["explicit", "automatic"].map(|how| {
+            let [few, many] = TIMES.map(|times| counted(corpus.name, how, times));
+            (many - few) as f64 / f64::from((TIMES[1] - TIMES[0]) * corpus.lines)
+        });
+        let more = (automatic / explicit - 1.0) * 100.0;
+        println!("{:10} {explicit:10.0} {automatic:10.0} {more:+6.1}%", corpus.name);
+    }
+}
+
 criterion_group!(benches, records, process, envelope, json);
-criterion_main!(benches);
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["instructions", ..] => instructions(&args[1..]),
+        ["read", name, how, times] => read_for_valgrind(name, how == "explicit", times.parse().expect("a number")),
+        _ => {
+            benches();
+            Criterion::default().configure_from_args().final_summary();
+        }
+    }
+}

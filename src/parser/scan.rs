@@ -1,16 +1,12 @@
-//! Finds the bytes that matter in a JSON string, eight at a time.
+//! Finds the bytes that matter in a JSON string, sixteen at a time.
 //!
 //! A byte is *special* when a JSON string cannot hold it as it is: `"`, `\` and everything below space. Scanning for them is
-//! most of what the parser does, so it is done on words: (1) for each of the three classes one subtraction marks the bytes
-//! in it, exactly up to and including the first (borrows only travel upwards), and the first is all that is asked for;
-//! (2) after a few words without a hit the run is probably long, and blocks of 32 bytes are tested with a fold that the
-//! compiler turns into vector code.
+//! most of what the parser does, so it is done on blocks of 16 bytes with SSE2, which every x86_64 has, and in what is shorter
+//! on words: for each of the three classes one subtraction marks the bytes in it, exactly up to and including the first
+//! (borrows only travel upwards), and the first is all that is asked for.
 
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// Words looked at before the blocks.
-const SHORT_RUN: usize = 4;
 
 /// The eight bytes at `at`, the first in the lowest place.
 #[inline(always)]
@@ -35,33 +31,73 @@ pub(crate) fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
+/// Bytes of a block.
+pub(crate) const BLOCK: usize = 16;
+
+/// A bit for each special byte of `block`, the first in the lowest place.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[allow(unsafe_code)] // measured: 4 to 13 % of all instructions of a line
+pub(crate) fn special_in_block(block: &[u8; BLOCK]) -> u32 {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+    };
+    // SAFETY: every x86_64 has SSE2, and the load reads the 16 bytes of `block`, aligned or not.
+    unsafe {
+        let bytes = _mm_loadu_si128(block.as_ptr().cast());
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+        let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+        _mm_movemask_epi8(_mm_or_si128(control, _mm_or_si128(quote, backslash))) as u32
+    }
+}
+
+/// A bit for each special byte of `block`, the first in the lowest place.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(crate) fn special_in_block(block: &[u8; BLOCK]) -> u32 {
+    naive_special_in_block(block)
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn naive_special_in_block(block: &[u8; BLOCK]) -> u32 {
+    block.iter().rev().fold(0, |mask, byte| mask << 1 | u32::from(is_special(*byte)))
+}
+
+/// The block at `at`.
+#[inline(always)]
+pub(crate) fn block(text: &[u8], at: usize) -> Option<&[u8; BLOCK]> {
+    text.get(at..).and_then(<[u8]>::first_chunk)
+}
+
 /// Index of the first special byte at or behind `at`, or the length of `text`.
 #[inline]
 pub(crate) fn special(text: &[u8], mut at: usize) -> usize {
-    let mut words = 0;
+    while let Some(block) = block(text, at) {
+        let hits = special_in_block(block);
+        if hits != 0 {
+            return at + hits.trailing_zeros() as usize;
+        }
+        at += BLOCK;
+    }
+    // What is left is seen again at the end of the last block.
+    if let Some(block) = text.last_chunk::<BLOCK>() {
+        let hits = special_in_block(block) >> (at + BLOCK - text.len());
+        return if hits != 0 { at + hits.trailing_zeros() as usize } else { text.len() };
+    }
+    special_in_few(text, at)
+}
+
+/// Of a text shorter than a block.
+fn special_in_few(text: &[u8], mut at: usize) -> usize {
     while let Some(word) = word(text, at) {
         if let Some(hit) = special_in(word) {
             return at + hit;
         }
         at += 8;
-        words += 1;
-        if words == SHORT_RUN {
-            at = plain_blocks(text, at);
-        }
     }
     while at < text.len() && !is_special(text[at]) {
         at += 1;
-    }
-    at
-}
-
-/// Skips blocks of 32 bytes in which nothing is special.
-fn plain_blocks(text: &[u8], mut at: usize) -> usize {
-    while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<32>) {
-        if block.iter().fold(false, |any, byte| any | is_special(*byte)) {
-            break;
-        }
-        at += 32;
     }
     at
 }
@@ -83,6 +119,13 @@ mod tests {
             let at = at.min(text.len());
             let naive = text[at..].iter().position(|b| is_special(*b)).map_or(text.len(), |i| at + i);
             prop_assert_eq!(special(&text, at), naive);
+        }
+
+        #[test]
+        fn blocks_have_a_bit_for_each_special_byte(block: [u8; BLOCK], few in "[ -#\\[-\\]\\x1e-\\x21]{16}") {
+            prop_assert_eq!(special_in_block(&block), naive_special_in_block(&block));
+            let few: &[u8; BLOCK] = few.as_bytes().first_chunk().unwrap();
+            prop_assert_eq!(special_in_block(few), naive_special_in_block(few));
         }
     }
 }

@@ -8,7 +8,7 @@ use super::scan;
 /// Where decoded text stands, and the memory for it. Kept by the parser and used for every line.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
-    /// Always as long as the longest text yet, so that decoding can write words; beyond `len` it is rubbish.
+    /// Always as long as the longest text yet, so that decoding can write blocks; beyond `len` it is rubbish.
     bytes: Vec<u8>,
     len: usize,
     /// For the rare text that is no UTF-8.
@@ -64,8 +64,8 @@ pub(crate) fn unescape(inner: &[u8], newline: bool, buffer: &mut Buffer) -> Opti
 
 impl Buffer {
     fn make_room(&mut self, len: usize) {
-        if self.bytes.len() < len + 8 {
-            self.bytes.resize(len + 8, 0);
+        if self.bytes.len() < len + scan::BLOCK {
+            self.bytes.resize(len + scan::BLOCK, 0);
         } else if self.bytes.len() > KEEP && len < KEEP / 2 {
             self.bytes.truncate(KEEP);
             self.bytes.shrink_to_fit();
@@ -105,11 +105,21 @@ pub(crate) fn lossy(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Decodes `inner`, which has no special byte before `first`, into `out`, which is eight bytes longer; decoding never
-/// lengthens. Words are copied whether or not they end in the middle at a special byte: what follows overwrites the rest.
+/// Decodes `inner`, which has no special byte before `first`, into `out`, which is a block longer; decoding never
+/// lengthens. Blocks are copied whether or not they end in the middle at a special byte: what follows overwrites the rest.
 fn decode(inner: &[u8], first: usize, out: &mut [u8]) -> Option<usize> {
     out.get_mut(..first)?.copy_from_slice(&inner[..first]);
     let (mut read, mut write) = (first, first);
+    while let Some(block) = scan::block(inner, read) {
+        out.get_mut(write..write + scan::BLOCK)?.copy_from_slice(block);
+        match scan::special_in_block(block) {
+            0 => (read, write) = (read + scan::BLOCK, write + scan::BLOCK),
+            hits => {
+                let hit = hits.trailing_zeros() as usize;
+                (read, write) = escape(inner, read + hit, out, write + hit)?;
+            }
+        }
+    }
     while let Some(word) = scan::word(inner, read) {
         out.get_mut(write..write + 8)?.copy_from_slice(&word.to_le_bytes());
         match scan::special_in(word) {
