@@ -433,7 +433,7 @@ fn process(c: &mut Criterion) {
                     || whole.clone(),
                     |chunk| {
                         out.reset(source.clone());
-                        parser.chunk(chunk, &mut out, BOUNDS)
+                        read_all(&mut parser, chunk, &mut out);
                     },
                     BatchSize::SmallInput,
                 );

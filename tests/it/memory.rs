@@ -70,7 +70,7 @@ fn half_a_gigabyte_of_backlog() {
 #[test]
 fn the_longest_lines_on_both_streams_at_once() {
     let world = world();
-    let forwarder = world.forward("app");
+    let forwarder = world.forward("app").admit_more(1 << 20);
     let mut container = world.container("app");
     const MESSAGES: u64 = 20;
     const PART: usize = rask::layout::PART_BYTES;
