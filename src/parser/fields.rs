@@ -77,11 +77,15 @@ impl Fields {
         Str::Kept(start as u32, self.kept.len() as u32)
     }
 
-    /// Adds a member under a key that needs no escapes.
-    #[inline]
+    /// Adds a member under a key that needs no escapes. Inlined for its hash, which is a constant where the key is one.
+    #[inline(always)]
     pub(crate) fn push(&mut self, key: &[u8], value: Str<'_>) {
         debug_assert!(scan::special(key, 0) == key.len());
-        self.key(key);
+        self.push_hashed(key, hash(key), value);
+    }
+
+    fn push_hashed(&mut self, key: &[u8], hash: u64, value: Str<'_>) {
+        self.key(key, hash);
         self.text(value);
     }
 
@@ -99,7 +103,7 @@ impl Fields {
     /// `app_time_raw` only where it says more (an offset). Returns whether it was understood.
     #[inline]
     pub(crate) fn app_time(&mut self, text: &[u8]) -> bool {
-        self.key(b"app_time");
+        self.key(b"app_time", hash(b"app_time"));
         if app_time::is_normal(text) {
             self.text(Str::Raw(text));
             return true;
@@ -147,7 +151,7 @@ impl Fields {
             encoded.push(b'.');
             escape(&mut encoded, key);
         }
-        self.key(&encoded);
+        self.key(&encoded, hash(&encoded));
         self.text(value);
     }
 
@@ -218,7 +222,7 @@ impl Fields {
     }
 
     fn key_and_value(&mut self, key: &[u8], value: Value<'_>) {
-        self.key(key);
+        self.key(key, hash(key));
         match value {
             Value::Scalar(text) => self.encoded.extend_from_slice(text),
             Value::Nested(text) => escape(&mut self.encoded, text),
@@ -255,8 +259,8 @@ impl Fields {
 
     /// Writes up to the opening quote of the value.
     #[inline]
-    fn key(&mut self, key: &[u8]) {
-        if !self.is_new(hash(key)) {
+    fn key(&mut self, key: &[u8], hash: u64) {
+        if !self.is_new(hash) {
             return self.duplicate(key);
         }
         self.comma();
@@ -309,7 +313,7 @@ impl Fields {
 }
 
 /// Hash of a key: multiply and rotate over its words.
-#[inline]
+#[inline(always)]
 fn hash(key: &[u8]) -> u64 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = (key.len() as u64).wrapping_mul(K);
