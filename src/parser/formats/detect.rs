@@ -39,7 +39,7 @@ macro_rules! first_of {
 }
 
 fn by_family(draft: Draft<'_>) -> (Draft<'_>, Format) {
-    (draft, Format::from_name(draft.service_type).unwrap_or(Format::Plain))
+    (draft, Format::of_service_type(draft.service_type))
 }
 
 /// Lines that begin with a digit: a time, an address, a process.

@@ -138,6 +138,27 @@ impl Format {
         })
     }
 
+    /// The format of that `service_type`: as [`Format::from_name`], by no more than it takes.
+    #[inline]
+    pub(crate) fn of_service_type(name: &'static str) -> Self {
+        match (name.len(), name.as_bytes().first().copied().unwrap_or_default()) {
+            (2, _) => Self::Go,
+            (4, b'j') => Self::Json,
+            (4, b'r') => Self::Rust,
+            (4, b'n') => Self::Node,
+            (4, _) => Self::Glog,
+            (5, b'n') => Self::Nginx,
+            (5, b'r') => Self::Redis,
+            (5, _) => Self::Plain,
+            (6, b'p') => Self::Python,
+            (6, b'l') => Self::Logfmt,
+            (6, b'a') => Self::Apache,
+            (6, _) => Self::Syslog,
+            (8, _) => Self::Postgres,
+            _ => Self::Meilisearch,
+        }
+    }
+
     /// `service_type` of its records.
     pub fn service_type(self) -> &'static str {
         match self {
@@ -259,6 +280,7 @@ mod tests {
         for (number, format) in Format::ALL.into_iter().enumerate() {
             assert_eq!(format as usize, number);
             assert_eq!(Format::from_name(format.service_type()), Some(format));
+            assert_eq!(Format::of_service_type(format.service_type()), format);
         }
         let error = "no-such".parse::<Format>().unwrap_err().to_string();
         assert!(Format::NAMES.iter().all(|name| error.contains(name)), "{error}");
