@@ -39,24 +39,30 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, fields: &mut Fie
     let (request, status_text, rest) = request_end(rest)?;
     let status = natural(status_text).and_then(|status| u16::try_from(status).ok())?;
     let (size, rest) = split(rest, b' ').unwrap_or((rest, b""));
-    if size != b"-" && natural(size).is_none() {
+    let response_size = natural(size);
+    if size != b"-" && response_size.is_none() {
         return None;
     }
     let from = Client::of(head)?;
     if !fields.app_time(time) {
         return None;
     }
-    let mut draft = Draft::new("", "access", fields.keep_bytes(request));
-    let family = family.unwrap_or_else(|| family_of(&from, time, size, request, rest));
+    // Most lines have no escape, which one look tells for all their values.
+    let plain = memchr(b'\\', request).is_none() && memchr(b'\\', rest).is_none();
+    let mut draft = Draft::new("", "access", if plain { Str::Raw(request) } else { fields.keep_bytes(request) });
+    let family = family.unwrap_or_else(|| match plain {
+        true => family_of(&from, time, size, b"", b""),
+        false => family_of(&from, time, size, request, rest),
+    });
     draft.service_type = family.service_type();
     draft.message_tail = status_text;
     draft.level = Some(Level::of_status(status));
     draft.status_code = Some(status);
-    draft.response_size = natural(size);
+    draft.response_size = response_size;
     from.put(&mut draft, fields);
-    request_of(request, &mut draft, fields);
+    request_of(request, plain, &mut draft, fields);
     if !rest.is_empty() {
-        behind_the_size(rest, &mut draft, fields);
+        behind_the_size(rest, plain, &mut draft, fields);
     }
     Some(draft)
 }
@@ -137,17 +143,17 @@ fn family_of(from: &Client<'_>, time: &[u8], size: &[u8], request: &[u8], rest: 
 
 /// Referer, user agent, and whatever a custom format adds.
 #[inline]
-fn behind_the_size<'a>(rest: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) {
+fn behind_the_size<'a>(rest: &'a [u8], plain: bool, draft: &mut Draft<'a>, fields: &mut Fields) {
     let mut rest = rest;
     if let Some((referer, behind)) = quoted(rest)
         && let Some((agent, behind)) = behind.strip_prefix(b" ").and_then(quoted)
     {
         if referer != b"-" {
-            let referer = fields.keep_bytes(referer);
+            let referer = if plain { Str::Raw(referer) } else { fields.keep_bytes(referer) };
             fields.push(b"referer", referer);
         }
         if agent != b"-" {
-            draft.user_agent = Some(fields.keep_bytes(agent));
+            draft.user_agent = Some(if plain { Str::Raw(agent) } else { fields.keep_bytes(agent) });
         }
         rest = behind.trim_ascii_start();
     }
@@ -270,13 +276,13 @@ fn is_addresses(text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| text.split(", ").all(|ip| ip.parse::<std::net::IpAddr>().is_ok()))
 }
 
-/// `GET /path HTTP/1.1` to its parts; anything else to `fields.request`.
+/// `GET /path HTTP/1.1` to its parts; anything else to `fields.request`. Of a `plain` one it is known that no escape is in it.
 #[inline]
-pub(crate) fn request_of<'a>(request: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) {
+pub(crate) fn request_of<'a>(request: &'a [u8], plain: bool, draft: &mut Draft<'a>, fields: &mut Fields) {
     match request_parts(request) {
         Some((method, path, version)) => {
             draft.method = Some(Str::Raw(method));
-            draft.path = Some(fields.keep_bytes(path));
+            draft.path = Some(if plain { Str::Raw(path) } else { fields.keep_bytes(path) });
             if !version.is_empty() {
                 fields.push(b"http_version", Str::Raw(version));
             }
@@ -312,8 +318,13 @@ pub(crate) fn fill_request<'a>(request: &'a [u8], draft: &mut Draft<'a>) {
 /// An address takes its place; anything else goes to `fields` under `key`.
 #[inline]
 pub(crate) fn address_of<'a>(address: &'a [u8], key: &[u8], draft: &mut Draft<'a>, fields: &mut Fields) {
-    let digits = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':');
-    if address.len() <= 45 && address.iter().all(digits) && address.iter().any(|b| matches!(b, b'.' | b':')) {
+    let (mut good, mut parted) = (true, false);
+    for byte in address.iter().take(46) {
+        let part = matches!(byte, b'.' | b':');
+        parted |= part;
+        good &= part | byte.is_ascii_hexdigit();
+    }
+    if address.len() <= 45 && good && parted {
         draft.ip_address = Some(Str::Raw(address));
     } else {
         fields.push(key, Str::Raw(address));

@@ -84,7 +84,7 @@ fn context<'a>(mut rest: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) {
             quoted(behind).unwrap_or_else(|| behind.split_at(memmem::find(behind, b", ").unwrap_or(behind.len())));
         match key {
             b"client" => address_of(value, key, draft, fields),
-            b"request" => request_of(value, draft, fields),
+            b"request" => request_of(value, false, draft, fields),
             b"referrer" => fields.put(b"referer", Str::Raw(value)),
             key => fields.put(key, Str::Raw(value)),
         }

@@ -89,7 +89,7 @@ fn uvicorn_access<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> 
     draft.message_tail = status;
     draft.status_code = u16::try_from(number).ok();
     peer_of(peer, b"remote_addr", &mut draft, fields);
-    access::request_of(request, &mut draft, fields);
+    access::request_of(request, false, &mut draft, fields);
     if !reason.is_empty() {
         fields.push(b"reason", Str::Raw(reason));
     }

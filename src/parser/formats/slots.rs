@@ -545,9 +545,20 @@ impl Hints {
 }
 
 /// The whole text as a number without sign, fraction or exponent.
+#[inline]
 pub(crate) fn natural(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 20 {
         return None;
+    }
+    // Nineteen digits always fit.
+    if text.len() < 20 {
+        let (mut number, mut good) = (0u64, true);
+        for byte in text {
+            let digit = byte.wrapping_sub(b'0');
+            good &= digit < 10;
+            number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        }
+        return good.then_some(number);
     }
     text.iter().try_fold(0u64, |n, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
