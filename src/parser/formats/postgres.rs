@@ -23,6 +23,9 @@ use memchr::memchr;
 /// Bytes in which the severity must stand.
 const REACH: usize = 512;
 
+/// Bytes in which the first comma of csvlog must stand: a time and the name of a zone.
+const CSV_REACH: usize = 64;
+
 /// Reads a line with a prefix, or one that continues a message.
 pub(crate) fn parse<'a>(text: &'a [u8], fields: &mut Fields) -> Result<Draft<'a>, Refused> {
     match text.first() {
@@ -34,6 +37,10 @@ pub(crate) fn parse<'a>(text: &'a [u8], fields: &mut Fields) -> Result<Draft<'a>
 /// Reads a line of either log.
 #[inline]
 pub(crate) fn stderr_or_csv<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> Option<Draft<'a>> {
+    // Nearly every line: no comma where csvlog's first ends.
+    if memchr(b',', &text[..text.len().min(CSV_REACH)]).is_none() {
+        return line(text, explicit, fields);
+    }
     // Behind the zone of its first column, csvlog has a comma.
     let zone = text.iter().skip(19).take(20).position(|b| *b == b' ').map_or(text.len(), |at| at + 20);
     let end = text.iter().skip(zone).take_while(|b| is_zone(**b)).count() + zone;
@@ -50,7 +57,9 @@ fn is_zone(byte: u8) -> bool {
 /// Reads a line with a prefix. Unless `explicit`, there must be a time in it; or nothing, before a severity that nobody
 /// else writes so.
 pub(crate) fn line<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> Option<Draft<'a>> {
-    let (start, colon, severity) = severity_in(text)?;
+    // The colons of a time in front are none of a severity's.
+    let clock = if has_shape(text, b"dddd-dd-dd dd:dd:dd") { 19 } else { 0 };
+    let (start, colon, severity) = severity_in(text, clock)?;
     let (word, message) = (&text[start..colon], &text[colon + 3..]);
     let prefix = text[..start].trim_ascii_end();
     // Of what uvicorn writes, WARNING has two spaces as well.
@@ -79,7 +88,10 @@ pub(crate) fn line<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> O
         seen.process(pid, line, fields);
         rest = behind;
     }
-    if !rest.is_empty() && !prefix_of(rest, &mut seen, &mut draft, fields) && !explicit && !seen.pid {
+    if let Some((user, database)) = user_and_database(rest) {
+        fields.push(b"user", Str::Raw(user));
+        fields.push(b"database", Str::Raw(database));
+    } else if !rest.is_empty() && !prefix_of(rest, &mut seen, &mut draft, fields) && !explicit && !seen.pid {
         return None;
     }
     if let Some(duration) = duration(message) {
@@ -88,11 +100,12 @@ pub(crate) fn line<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> O
     Some(draft)
 }
 
-/// Start and colon of the severity.
+/// Start and colon of the severity, none of whose colons is before `from`.
 #[inline]
-fn severity_in(text: &[u8]) -> Option<(usize, usize, Severity)> {
+fn severity_in(text: &[u8], from: usize) -> Option<(usize, usize, Severity)> {
     let head = &text[..text.len().min(REACH)];
-    memchr::memchr_iter(b':', head).filter(|colon| text[*colon + 1..].starts_with(b"  ")).find_map(|colon| {
+    let colons = memchr::memchr_iter(b':', &head[from..]).map(|colon| from + colon);
+    colons.filter(|colon| text[*colon + 1..].starts_with(b"  ")).find_map(|colon| {
         let start = head[..colon].iter().rposition(|b| !b.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
         severity(&head[start..colon]).map(|severity| (start, colon, severity))
     })
@@ -133,11 +146,26 @@ fn process(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
         b'(' => b')',
         _ => return None,
     };
-    let end = memchr(close, &text[..text.len().min(24)])?;
-    let (pid, line) = split(&text[1..end], b'-').unwrap_or((&text[1..end], b""));
+    let digits = |from: usize| from + text[from..].iter().take(24).take_while(|b| b.is_ascii_digit()).count();
+    let pid_end = digits(1);
+    let (line, end) = match text.get(pid_end) {
+        Some(b'-') => (pid_end + 1, digits(pid_end + 1)),
+        _ => (pid_end, pid_end),
+    };
+    if pid_end == 1 || end >= 24 || text.get(end) != Some(&close) {
+        return None;
+    }
     let rest = &text[end + 1..];
     let rest = rest.strip_prefix(b":").unwrap_or(rest).trim_ascii_start();
-    (is_number(pid) && (line.is_empty() || is_number(line))).then_some((pid, line, rest))
+    Some((&text[1..pid_end], &text[line..end], rest))
+}
+
+/// `user@database` alone, of letters, digits and a few marks that mean nothing in a prefix.
+#[inline]
+fn user_and_database(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let ordinary = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'@');
+    let at = text.iter().position(|b| *b == b'@')?;
+    text.iter().all(ordinary).then(|| (&text[..at], &text[at + 1..]))
 }
 
 #[derive(Clone, Copy)]
