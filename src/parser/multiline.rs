@@ -396,7 +396,7 @@ pub(crate) fn opens(
     }
     match read.format {
         _ if text.first() == Some(&b'{') => None,
-        Format::Postgres => report(text, groups, stream, next),
+        Format::Postgres => report(read, text, groups, stream, next),
         Format::Plain | Format::Python | Format::Rust | Format::Go | Format::Node | Format::Meilisearch => {
             trace(read, text, stream, next)
         }
@@ -404,7 +404,17 @@ pub(crate) fn opens(
     }
 }
 
-fn report(text: &[u8], groups: &Groups, stream: Stream, next: &[u8]) -> Option<Kind> {
+#[inline]
+fn report(read: &Read<'_>, text: &[u8], groups: &Groups, stream: Stream, next: &[u8]) -> Option<Kind> {
+    // Nearly every line: no error, nothing open, and a first line behind it. What was read says so without a second look.
+    let calm = matches!(read.draft.level, Some(Level::Debug | Level::Info));
+    if calm && groups.is_empty() && entry_of(stream, next).is_some_and(|next| !postgres::may_add(next)) {
+        return None;
+    }
+    looked_at(text, groups, stream, next)
+}
+
+fn looked_at(text: &[u8], groups: &Groups, stream: Stream, next: &[u8]) -> Option<Kind> {
     let line = postgres::look(text).filter(|line| line.adds.is_none() || !groups.is_empty())?;
     let may = line.is_error
         || !groups.is_empty()
@@ -432,15 +442,20 @@ fn may_follow(stream: Stream, next: &[u8]) -> bool {
     plain == 0 || Trace::Line.next(&text[..plain]).is_some()
 }
 
-/// The first entry of a chunk's rest, if it is there as a whole, and of this stream.
+/// The first entry of a chunk's rest, if it is there as a whole, and of this stream; perhaps without its stream and time.
 fn entry_of(stream: Stream, next: &[u8]) -> Option<&[u8]> {
     /// `"stream":"stderr","time":"2026-11-21T13:00:00.123456789Z"}`, with an offset in place of `Z`.
     const TAIL: usize = 72;
     let entry = &next[..memchr::memchr(b'\n', next)?];
     let tail = &entry[entry.len().saturating_sub(TAIL)..];
-    let name: &[u8] = match stream {
-        Stream::Stdout => b"\"stream\":\"stdout\"",
-        Stream::Stderr => b"\"stream\":\"stderr\"",
+    let (usual, name): (&[u8], &[u8]) = match stream {
+        Stream::Stdout => (b"\"stream\":\"stdout\",\"time\":", b"\"stream\":\"stdout\""),
+        Stream::Stderr => (b"\"stream\":\"stderr\",\"time\":", b"\"stream\":\"stderr\""),
     };
+    // Docker writes the time last, so what is before its two quotes tells without a search.
+    let time = tail.strip_suffix(b"\"}").and_then(|tail| memchr::memrchr(b'"', tail));
+    if let Some(head) = time.and_then(|at| entry[..entry.len() - tail.len() + at].strip_suffix(usual)) {
+        return Some(head);
+    }
     memchr::memmem::find(tail, name).map(|_| entry)
 }

@@ -5,6 +5,7 @@
 //! `send_message_to_server_log` and `append_with_tabs`). Up to `PIPE_BUF` a pipe keeps such a write whole; of longer ones, lines of
 //! several processes may be mixed, so lines are put together by process.
 
+use crate::parser::formats::cut::has_shape;
 use memchr::{memchr, memchr_iter};
 
 /// Bytes in which the severity must stand.
@@ -100,9 +101,12 @@ pub(crate) fn may_add(entry: &[u8]) -> bool {
         return true;
     }
     let head = &text[..text.len().min(REACH)];
-    memchr_iter(b':', head).any(|colon| {
+    // The colons of a time in front are none of a severity's.
+    let from = if has_shape(head, b"dddd-dd-dd dd:dd:dd") { 19 } else { 0 };
+    let colons = memchr_iter(b':', &head[from..]).map(|colon| from + colon);
+    colons.filter(|colon| head[*colon + 1..].starts_with(b"  ")).any(|colon| {
         let start = head[..colon].iter().rposition(|byte| !byte.is_ascii_uppercase()).map_or(0, |at| at + 1);
-        head[colon + 1..].starts_with(b"  ") && addition(&head[start..colon]).is_some()
+        addition(&head[start..colon]).is_some()
     })
 }
 
