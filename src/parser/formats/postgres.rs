@@ -130,7 +130,9 @@ fn leading_time(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let len = zone.iter().take_while(|b| is_zone(**b) || (offset && **b == b':')).count();
     let len = if zone[..len].ends_with(b":") { len - 1 } else { len };
     let behind = zone[len..].trim_ascii_start();
-    (len > 0).then(|| (&text[..at + 1 + len], behind))
+    // What a letter of another script follows is no zone.
+    let ends = zone.get(len).is_none_or(u8::is_ascii);
+    (len > 0 && ends).then(|| (&text[..at + 1 + len], behind))
 }
 
 /// Whether there is a time anywhere.
