@@ -73,29 +73,37 @@ fn quick(text: &[u8], out: &mut Vec<u8>) -> bool {
         _ => (&b""[..], rest),
     };
     let utc = matches!(zone, b" UTC" | b"Z");
-    let day_is_good = day[0].is_ascii_digit() && day[1].is_ascii_digit() && *day >= b"01"[..] && *day <= b"28"[..];
+    let two = |a: u8, b: u8| a.wrapping_sub(b'0').wrapping_mul(10).wrapping_add(b.wrapping_sub(b'0'));
+    // Of the date of an access log, nothing has looked at the day yet.
     let good = (utc || zone.is_empty())
-        && day_is_good
-        && (*b"01"..=*b"12").contains(&month)
-        && clock[..2] < b"24"[..]
+        && fraction.len() <= 10
+        && day[0].is_ascii_digit()
+        && day[1].is_ascii_digit()
+        && (1..=28).contains(&two(day[0], day[1]))
+        && (1..=12).contains(&two(month[0], month[1]))
+        && two(clock[0], clock[1]) < 24
         && clock[3] < b'6'
         && clock[6] < b'6';
     if !good {
         return false;
     }
-    let mut head = *b"0000-00-00T00:00:00";
-    head[..4].copy_from_slice(year);
-    head[5..7].copy_from_slice(&month);
-    head[8..10].copy_from_slice(day);
-    head[11..].copy_from_slice(clock);
-    out.extend_from_slice(&head);
+    let mut whole = *b"0000-00-00T00:00:00.123456789Z";
+    whole[..4].copy_from_slice(year);
+    whole[5..7].copy_from_slice(&month);
+    whole[8..10].copy_from_slice(day);
+    whole[11..19].copy_from_slice(clock);
+    let mut len = 19;
     if let Some((_, digits)) = fraction.split_first() {
-        out.push(b'.');
-        out.extend_from_slice(digits);
+        for (place, digit) in whole[20..].iter_mut().zip(digits) {
+            *place = *digit;
+        }
+        len = 20 + digits.len();
     }
     if utc {
-        out.push(b'Z');
+        whole[len] = b'Z';
+        len += 1;
     }
+    out.extend_from_slice(&whole[..len]);
     true
 }
 
@@ -400,7 +408,7 @@ mod tests {
 
         /// The quick way and the slow one say the same.
         #[test]
-        fn quick_is_as_slow(text in "(2[0-9]{3}-[01][0-9]-[0-3][0-9] |[0-3][0-9]/(Nov|Feb|Now)/2026:)[0-2][0-9]:[0-6][0-9]:[0-6][0-9]([.,][0-9]{0,4})?( UTC|Z| \\+0000| CET|)") {
+        fn quick_is_as_slow(text in "(2[0-9]{3}-[01][0-9]-[0-3][0-9] |[0-3][0-9]/(Nov|Feb|Now)/2026:)[0-2][0-9]:[0-6][0-9]:[0-6][0-9]([.,][0-9]{0,11})?( UTC|Z| \\+0000| CET|)") {
             let (mut quickly, mut slowly) = (Vec::new(), Vec::new());
             let more = slow(text.as_bytes(), &mut slowly);
             if quick(text.as_bytes(), &mut quickly) {

@@ -28,6 +28,25 @@ pub(crate) struct Fields {
     buffer: Buffer,
 }
 
+/// A key that is known when compiling, as it is written, with its hash ([`key!`](super::key)).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// `,"key":"`
+    pub(crate) written: &'static [u8],
+    pub(crate) hash: u64,
+}
+
+/// The [`Key`] of a literal that needs no escapes.
+macro_rules! key {
+    ($name:literal) => {
+        $crate::parser::fields::Key {
+            written: concat!(",\"", $name, "\":\"").as_bytes(),
+            hash: const { $crate::parser::fields::hash($name.as_bytes()) },
+        }
+    };
+}
+pub(crate) use key;
+
 /// Keys compared one by one.
 const FEW: usize = 64;
 
@@ -89,6 +108,13 @@ impl Fields {
         self.text(value);
     }
 
+    /// As [`Fields::push`], in one piece, for what many lines have.
+    #[inline]
+    pub(crate) fn add(&mut self, key: Key, value: Str<'_>) {
+        self.known(key);
+        self.text(value);
+    }
+
     /// As [`Fields::push`], for formats whose keys are fixed and come once: they need not be remembered.
     #[inline]
     pub(crate) fn put(&mut self, key: &[u8], value: Str<'_>) {
@@ -103,7 +129,7 @@ impl Fields {
     /// `app_time_raw` only where it says more (an offset). Returns whether it was understood.
     #[inline]
     pub(crate) fn app_time(&mut self, text: &[u8]) -> bool {
-        self.key(b"app_time", hash(b"app_time"));
+        self.known(key!("app_time"));
         if app_time::is_normal(text) {
             self.text(Str::Raw(text));
             return true;
@@ -269,6 +295,16 @@ impl Fields {
         self.encoded.extend_from_slice(b"\":\"");
     }
 
+    /// As [`Fields::key`].
+    #[inline]
+    fn known(&mut self, key: Key) {
+        let Key { written, hash } = key;
+        if !self.is_new(hash) {
+            return self.duplicate(&written[2..written.len() - 3]);
+        }
+        self.encoded.extend_from_slice(&written[usize::from(self.encoded.is_empty())..]);
+    }
+
     #[cold]
     fn duplicate(&mut self, key: &[u8]) {
         let mut name = key.to_vec();
@@ -314,16 +350,20 @@ impl Fields {
 
 /// Hash of a key: multiply and rotate over its words.
 #[inline(always)]
-fn hash(key: &[u8]) -> u64 {
+pub(crate) const fn hash(key: &[u8]) -> u64 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = (key.len() as u64).wrapping_mul(K);
-    let mut at = 0;
-    while let Some(word) = scan::word(key, at) {
-        hash = (hash ^ word).wrapping_mul(K).rotate_left(29);
-        at += 8;
+    let mut rest = key;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(K).rotate_left(29);
+        rest = behind;
     }
-    let rest = key[at..].iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    let hash = (hash ^ rest).wrapping_mul(K);
+    let mut last = 0;
+    while let Some((byte, behind)) = rest.split_first() {
+        last = last << 8 | *byte as u64;
+        rest = behind;
+    }
+    let hash = (hash ^ last).wrapping_mul(K);
     (hash ^ hash >> 32).wrapping_mul(K)
 }
 

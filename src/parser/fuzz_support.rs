@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 use crate::position::{Generation, Range, Ranges};
 use crate::source::{Container, Source};
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 /// One line, read by us and by `serde_json`: where both take it, text, end and stream agree; what `serde_json` takes as an
@@ -144,7 +144,9 @@ fn parse(file: &[u8], format: Format, max_line_bytes: usize, lines: usize) -> (V
 
 /// Parses a file in chunks of `lines` lines to its end. Body, and what is covered; asserts that nothing is covered twice.
 fn parse_with(file: &[u8], settings: Settings, lines: usize) -> (Vec<u8>, Ranges) {
-    let mut parser = Parser::new(settings, &Metrics::new());
+    // Registering them takes longer than most files.
+    static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+    let mut parser = Parser::new(settings, &METRICS);
     let source = Arc::new(Source { container: Arc::new(container()), generation: Generation(1) });
     let (mut body, mut covered) = (Vec::new(), Ranges::default());
     let mut take = |records: &mut Records| {
@@ -356,6 +358,12 @@ mod tests {
         let seeds: Vec<Vec<u8>> =
             crate::parser::tests::samples::lines().into_iter().step_by(13).map(String::into_bytes).collect();
         crate::fuzz_support::mutate(&seeds, formats);
+    }
+
+    /// What `fuzz-formats` has found.
+    #[test]
+    fn lines_that_lost_something() {
+        formats("2026-11-21 19:55:27 UTψ: [1-1] LOG:  x".as_bytes());
     }
 
     #[test]

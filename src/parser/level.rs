@@ -47,16 +47,17 @@ const LONGEST: usize = 13;
 
 /// Level of a word in any case; `slog` adds an offset, as in `INFO+2`.
 pub(crate) fn of_word(word: &[u8]) -> Option<Level> {
-    let end = word.iter().position(|b| matches!(b, b'+' | b'-')).unwrap_or(word.len());
-    let (word, offset) = word.split_at(end);
-    if word.len() > LONGEST || (!offset.is_empty() && !is_offset(offset)) {
+    let (mut lower, mut len) = ([0; LONGEST], 0);
+    for byte in word.iter().take_while(|byte| !matches!(byte, b'+' | b'-')) {
+        // Only a letter becomes a small letter by this bit.
+        *lower.get_mut(len)? = byte | 0x20;
+        len += 1;
+    }
+    let offset = &word[len..];
+    if !offset.is_empty() && !is_offset(offset) {
         return None;
     }
-    let mut lower = [0; LONGEST];
-    let lower = &mut lower[..word.len()];
-    lower.copy_from_slice(word);
-    lower.make_ascii_lowercase();
-    Some(match &*lower {
+    Some(match &lower[..len] {
         b"info" | b"inf" | b"information" | b"informational" | b"notice" | b"log" | b"http" | b"success" => Level::Info,
         b"debug" | b"dbg" | b"debu" | b"dbug" | b"trace" | b"trc" | b"trac" | b"trce" | b"verbose" | b"fine"
         | b"finer" | b"finest" | b"silly" => Level::Debug,
@@ -129,6 +130,21 @@ mod tests {
         check("informationals!", None);
         check("", None);
         check("loud", None);
+        check("I\x0efo", None);
+        check("ERR\u{4f}\u{12}", None);
+    }
+
+    /// A word that is one in small letters is one in any letters, and with no other byte in it.
+    #[test]
+    fn any_byte_of_a_word() {
+        for word in ["info", "warning", "critical", "informational"] {
+            for (at, byte) in (0..word.len()).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
+                let mut other = word.as_bytes().to_vec();
+                other[at] = byte;
+                let same = other.eq_ignore_ascii_case(word.as_bytes());
+                assert_eq!(of_word(&other).is_some(), same, "{other:?}");
+            }
+        }
     }
 
     #[test]

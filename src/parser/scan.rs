@@ -88,18 +88,21 @@ pub(crate) fn special(text: &[u8], mut at: usize) -> usize {
     special_in_few(text, at)
 }
 
-/// Of a text shorter than a block.
-fn special_in_few(text: &[u8], mut at: usize) -> usize {
-    while let Some(word) = word(text, at) {
-        if let Some(hit) = special_in(word) {
+/// Of a text shorter than a block: its beginning and its end, which may overlap, as one or two words.
+#[inline(never)] // so that what is before it is small enough to be inlined
+fn special_in_few(text: &[u8], at: usize) -> usize {
+    let (rest, len) = (text.get(at..).unwrap_or_default(), text.len());
+    if let (Some(first), Some(last)) = (rest.first_chunk::<8>(), rest.last_chunk::<8>()) {
+        if let Some(hit) = special_in(u64::from_le_bytes(*first)) {
             return at + hit;
         }
-        at += 8;
+        return special_in(u64::from_le_bytes(*last)).map_or(len, |hit| len - 8 + hit);
     }
-    while at < text.len() && !is_special(text[at]) {
-        at += 1;
+    if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+        let both = u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32;
+        return special_in(both).map_or(len, |hit| if hit < 4 { at + hit } else { len + hit - 8 });
     }
-    at
+    rest.iter().position(|byte| is_special(*byte)).map_or(len, |hit| at + hit)
 }
 
 #[cfg(test)]
@@ -110,9 +113,9 @@ mod tests {
     proptest! {
         #[test]
         fn special_is_the_first_special_byte(
-            plain in 0usize..200,
-            tail in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\'), Just(0x1f), Just(0x20)], 0..100),
-            at in 0usize..300,
+            plain in prop_oneof![0usize..4, 0usize..20, 0usize..200],
+            tail in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\'), Just(0x1f), Just(0x20)], 0..40),
+            at in prop_oneof![0usize..4, 0usize..300],
         ) {
             let mut text = vec![b'x'; plain];
             text.extend(&tail);

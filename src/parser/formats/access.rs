@@ -19,7 +19,7 @@ use super::Format;
 use super::cut::{has_shape, is_number, split};
 use super::slots::{is_method, natural};
 use crate::parser::encode::{Draft, Str};
-use crate::parser::fields::Fields;
+use crate::parser::fields::{Fields, key};
 use crate::parser::level::Level;
 use memchr::{memchr, memmem};
 
@@ -110,14 +110,14 @@ impl<'a> Client<'a> {
     #[inline]
     fn put(&self, draft: &mut Draft<'a>, fields: &mut Fields) {
         if !self.vhost.is_empty() {
-            fields.push(b"vhost", Str::Raw(self.vhost));
+            fields.add(key!("vhost"), Str::Raw(self.vhost));
         }
         address_of(self.address, b"remote_addr", draft, fields);
         if self.ident != b"-" {
-            fields.push(b"ident", Str::Raw(self.ident));
+            fields.add(key!("ident"), Str::Raw(self.ident));
         }
         if self.user != b"-" {
-            fields.push(b"remote_user", Str::Raw(self.user));
+            fields.add(key!("remote_user"), Str::Raw(self.user));
         }
     }
 }
@@ -150,7 +150,7 @@ fn behind_the_size<'a>(rest: &'a [u8], plain: bool, draft: &mut Draft<'a>, field
     {
         if referer != b"-" {
             let referer = if plain { Str::Raw(referer) } else { fields.keep_bytes(referer) };
-            fields.push(b"referer", referer);
+            fields.add(key!("referer"), referer);
         }
         if agent != b"-" {
             draft.user_agent = Some(if plain { Str::Raw(agent) } else { fields.keep_bytes(agent) });
@@ -167,7 +167,7 @@ fn behind_the_size<'a>(rest: &'a [u8], plain: bool, draft: &mut Draft<'a>, field
             }
         }
     } else {
-        fields.push(b"extra", Str::Raw(rest));
+        fields.add(key!("extra"), Str::Raw(rest));
     }
 }
 
@@ -284,12 +284,12 @@ pub(crate) fn request_of<'a>(request: &'a [u8], plain: bool, draft: &mut Draft<'
             draft.method = Some(Str::Raw(method));
             draft.path = Some(if plain { Str::Raw(path) } else { fields.keep_bytes(path) });
             if !version.is_empty() {
-                fields.push(b"http_version", Str::Raw(version));
+                fields.add(key!("http_version"), Str::Raw(version));
             }
         }
         None => {
             let request = fields.keep_bytes(request);
-            fields.push(b"request", request);
+            fields.add(key!("request"), request);
         }
     }
 }

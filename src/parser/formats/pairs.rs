@@ -125,3 +125,85 @@ fn debug_end(text: &[u8], start: usize) -> Option<usize> {
         at += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Whether the value is over behind all of `text`: brackets closed, and no string open. Told from the start for every end.
+    fn is_whole(text: &[u8]) -> bool {
+        let (mut depth, mut string, mut escaped) = (0usize, false, false);
+        for (at, byte) in text.iter().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if string => escaped = true,
+                b'"' if string => string = false,
+                _ if string => {}
+                b'"' => string = at > 0 || depth > 0,
+                b'(' | b'[' | b'{' => depth += 1,
+                b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        depth == 0 && !string
+    }
+
+    /// The value at `start` up to a space, and where it ends.
+    fn naive_value(text: &[u8], start: usize) -> Option<(String, usize)> {
+        let quote = text.get(start).filter(|byte| matches!(byte, b'"' | b'\''));
+        if let Some(quote) = quote {
+            let escaped = |end: usize| text[start + 1..end].iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1;
+            let end = (start + 1..text.len()).find(|end| text[*end] == *quote && !escaped(*end));
+            if let Some(end) = end.filter(|end| matches!(text.get(end + 1), None | Some(b' '))) {
+                return Some((format!("{:?}", Text::Quoted(&text[start + 1..end])), end + 1));
+            }
+        }
+        let structure = |end: usize| {
+            end > start && text.get(end + 1) == Some(&b'{') && text[start..end].iter().all(u8::is_ascii_alphanumeric)
+        };
+        let is_end = |end: usize| end == text.len() || (text[end] == b' ' && !structure(end));
+        let end = (start..=text.len()).find(|end| is_end(*end) && is_whole(&text[start..*end]))?;
+        Some((format!("{:?}", Text::Bare(text[start..end].trim_ascii_end())), end))
+    }
+
+    fn naive_are_pairs(text: &[u8]) -> bool {
+        let text = text.strip_prefix(b" ").unwrap_or(text);
+        match text.first() {
+            None => true,
+            Some(b' ') => naive_are_pairs(text),
+            Some(_) => {
+                let key = text.iter().position(|byte| !is_key(*byte)).unwrap_or(0);
+                let end = naive_value(text, key + 1).map(|(_, end)| end);
+                key > 0 && text[key] == b'=' && end.is_some_and(|end| naive_are_pairs(&text[end..]))
+            }
+        }
+    }
+
+    /// What is before the first word from which on everything is pairs.
+    fn naive_message(text: &[u8]) -> &[u8] {
+        let equals = (0..text.len()).filter(|at| text[*at] == b'=').take(TRIES);
+        let starts = equals.filter_map(|equals| {
+            let start = (0..equals).rev().take_while(|at| is_key(text[*at])).last()?;
+            (start == 0 || text[start - 1] == b' ').then_some(start)
+        });
+        let mut starts = starts.filter(|start| naive_are_pairs(&text[*start..]));
+        starts.next().map_or(text, |start| text[..start].trim_ascii_end())
+    }
+
+    proptest! {
+        #[test]
+        fn values(text in "[ab1=\"'\\\\ {}()\\[\\],é]{0,24}|[aB1]{0,3} ?[{(]?[a \"'\\\\]{0,9}[})]?[ a=]{0,4}") {
+            let text = text.as_bytes();
+            let got = value(text, 0, Bare::Word).map(|(value, end)| (format!("{value:?}"), end));
+            prop_assert_eq!(got, naive_value(text, 0));
+        }
+
+        #[test]
+        fn messages(text in "[ab=\"\\\\ {}]{0,20}|([a-c]{1,3} ){0,3}([a-c.]{0,3}=(\"[a =]{0,4}\"|[a-c]{0,3}|A \\{ b \\})  ?){0,10}") {
+            let text = text.as_bytes();
+            let (mut slots, mut scratch) = (Slots::new(), Scratch::default());
+            prop_assert_eq!(take_tail(text, Bare::Word, &mut slots, &mut scratch), naive_message(text));
+        }
+    }
+}

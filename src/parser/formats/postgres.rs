@@ -16,7 +16,7 @@ use super::cut::{has_shape, is_number, split};
 use super::{Format, Refused};
 use crate::parser::app_time;
 use crate::parser::encode::{Draft, Str};
-use crate::parser::fields::Fields;
+use crate::parser::fields::{Fields, key};
 use crate::parser::level::Level;
 use memchr::memchr;
 
@@ -66,7 +66,11 @@ pub(crate) fn line<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> O
     if !explicit && ((start == 0 && word == b"WARNING") || message.first() == Some(&b' ')) {
         return None;
     }
-    let time = leading_time(prefix);
+    let time = if clock > 0 && start > 28 && has_shape(&text[clock..], b".ddd UTC ") {
+        Some((&text[..27], text[28..start].trim_ascii()))
+    } else {
+        leading_time(prefix)
+    };
     if !explicit && !prefix.is_empty() && time.is_none() && !has_time(prefix) {
         return None;
     }
@@ -81,7 +85,7 @@ pub(crate) fn line<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> O
             draft.level = Some(level);
             fields.level(Some(level), word);
         }
-        Severity::Kind(kind) => fields.push(b"kind", Str::Raw(kind)),
+        Severity::Kind(kind) => fields.add(key!("kind"), Str::Raw(kind)),
     }
     let mut seen = Seen { time: time.is_some(), ..Seen::default() };
     if let Some((pid, line, behind)) = process(rest) {
@@ -89,13 +93,13 @@ pub(crate) fn line<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> O
         rest = behind;
     }
     if let Some((user, database)) = user_and_database(rest) {
-        fields.push(b"user", Str::Raw(user));
-        fields.push(b"database", Str::Raw(database));
+        fields.add(key!("user"), Str::Raw(user));
+        fields.add(key!("database"), Str::Raw(database));
     } else if !rest.is_empty() && !prefix_of(rest, &mut seen, &mut draft, fields) && !explicit && !seen.pid {
         return None;
     }
     if let Some(duration) = duration(message) {
-        fields.push(b"duration_ms", Str::Raw(duration));
+        fields.add(key!("duration_ms"), Str::Raw(duration));
     }
     Some(draft)
 }
@@ -130,7 +134,9 @@ fn leading_time(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let len = zone.iter().take_while(|b| is_zone(**b) || (offset && **b == b':')).count();
     let len = if zone[..len].ends_with(b":") { len - 1 } else { len };
     let behind = zone[len..].trim_ascii_start();
-    (len > 0).then(|| (&text[..at + 1 + len], behind))
+    // What a letter of another script follows is no zone.
+    let ends = zone.get(len).is_none_or(u8::is_ascii);
+    (len > 0 && ends).then(|| (&text[..at + 1 + len], behind))
 }
 
 /// Whether there is a time anywhere.
@@ -214,10 +220,10 @@ impl Seen {
     #[inline]
     fn process(&mut self, pid: &[u8], line: &[u8], fields: &mut Fields) {
         self.pid = true;
-        fields.push(b"pid", Str::Raw(pid));
+        fields.add(key!("pid"), Str::Raw(pid));
         if !line.is_empty() {
             self.line = true;
-            fields.push(b"log_line", Str::Raw(line));
+            fields.add(key!("log_line"), Str::Raw(line));
         }
     }
 }
@@ -238,7 +244,7 @@ fn prefix_of<'a>(mut rest: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fie
                 false => _ = fields.app_time(time),
                 true => {
                     seen.start = true;
-                    fields.push(b"session_start", Str::Raw(time));
+                    fields.add(key!("session_start"), Str::Raw(time));
                 }
             }
             rest = behind;
@@ -258,7 +264,7 @@ fn prefix_of<'a>(mut rest: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fie
         }
         rest = behind;
     }
-    fields.push(b"prefix", Str::Raw(rest));
+    fields.add(key!("prefix"), Str::Raw(rest));
     false
 }
 
@@ -267,12 +273,12 @@ fn prefix_of<'a>(mut rest: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fie
 fn one<'a>(token: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fields: &mut Fields) -> bool {
     let token = token.strip_suffix(b":").or_else(|| token.strip_suffix(b",")).unwrap_or(token);
     if let Some((user, database)) = split(token, b'@') {
-        fields.push(b"user", Str::Raw(user));
-        fields.push(b"database", Str::Raw(database));
+        fields.add(key!("user"), Str::Raw(user));
+        fields.add(key!("database"), Str::Raw(database));
         return true;
     }
     if token == b"[local]" {
-        fields.push(b"client", Str::Raw(token));
+        fields.add(key!("client"), Str::Raw(token));
         return true;
     }
     let core = token.iter().position(|b| !matches!(b, b'[' | b'(' | b'<' | b'>' | b'|' | b'-'));
@@ -287,18 +293,18 @@ fn one<'a>(token: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fields: &mut
     } else if !seen.line && split(core, b'-').is_some_and(|(line, rest)| is_number(line) && is_number(rest)) {
         // `[%l-1]`, as pgBadger's documentation has it.
         seen.line = true;
-        fields.push(b"log_line", Str::Raw(core));
+        fields.add(key!("log_line"), Str::Raw(core));
     } else if is_number(core) && !seen.pid {
         seen.process(core, b"", fields);
     } else if is_sqlstate(core) {
-        fields.push(b"sqlstate", Str::Raw(core));
+        fields.add(key!("sqlstate"), Str::Raw(core));
     } else if is_number(core) && !seen.line {
         seen.line = true;
-        fields.push(b"log_line", Str::Raw(core));
+        fields.add(key!("log_line"), Str::Raw(core));
     } else if is_session(core) {
-        fields.push(b"session_id", Str::Raw(core));
+        fields.add(key!("session_id"), Str::Raw(core));
     } else if split(core, b'/').is_some_and(|(a, b)| is_number(a) && is_number(b)) {
-        fields.push(b"vxid", Str::Raw(core));
+        fields.add(key!("vxid"), Str::Raw(core));
     } else {
         return client(core, draft, fields);
     }
@@ -331,7 +337,7 @@ fn client<'a>(text: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) -> boo
         return false;
     }
     if draft.ip_address.is_some() || host.len() < text.len() {
-        fields.push(b"client", Str::Raw(text));
+        fields.add(key!("client"), Str::Raw(text));
     }
     draft.ip_address = draft.ip_address.or(Some(Str::Raw(host)));
     true

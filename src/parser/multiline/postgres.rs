@@ -104,10 +104,11 @@ pub(crate) fn may_add(entry: &[u8]) -> bool {
     // The colons of a time in front are none of a severity's.
     let from = if has_shape(head, b"dddd-dd-dd dd:dd:dd") { 19 } else { 0 };
     let colons = memchr_iter(b':', &head[from..]).map(|colon| from + colon);
-    colons.filter(|colon| head[*colon + 1..].starts_with(b"  ")).any(|colon| {
+    let mut severities = colons.filter(|colon| head[*colon + 1..].starts_with(b"  ")).filter_map(|colon| {
         let start = head[..colon].iter().rposition(|byte| !byte.is_ascii_uppercase()).map_or(0, |at| at + 1);
-        addition(&head[start..colon]).is_some()
-    })
+        severity(&head[start..colon])
+    });
+    severities.next().is_some_and(|(adds, _)| adds.is_some())
 }
 
 #[cfg(test)]

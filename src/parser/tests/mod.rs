@@ -5,6 +5,7 @@ mod formats;
 mod joins;
 mod lines;
 mod multiline;
+mod naive;
 pub(super) mod samples;
 
 use super::*;
