@@ -15,7 +15,8 @@
 //! - What is kept from line to line is kept for a container, not for one generation of its log: a message may be split by a
 //!   rotation.
 //! - Text is valid UTF-8 from the envelope on, so records are.
-//! - The steady state allocates nothing: a line's memory is the parser's, and kept.
+//! - The steady state allocates nothing: a line's memory is the parser's, and kept. A line that is held back for others is
+//!   copied, which takes about four allocations.
 //!
 //! It does no I/O and knows no tokio. The present is asked for only where Docker's time of a line is missing; when a group is
 //! over though nothing has come, it says ([`Parser::due`]), and is told.

@@ -19,7 +19,7 @@ pub(crate) struct Read<'a> {
     pub(crate) failed: Option<Format>,
 }
 
-/// Reads `text`; `explicit` is what was asked for, `sticky` the format of the stream's last line.
+/// Reads `text`; `explicit` is what was asked for, `sticky` the format of the stream's last line that was recognized.
 #[inline]
 pub(crate) fn read<'a>(
     text: &'a [u8],
