@@ -8,6 +8,9 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How long `healthcheck` waits for an answer.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -183,12 +186,12 @@ fn say(text: &str) {
 /// The forwarder's own log: one line an event, on stderr, in colour only for a person. The first call in a process holds.
 fn start_log(config: &Config) {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let _ = tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt::layer()
         .compact()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(&config.log_filter))
         .with_ansi(std::io::stderr().is_terminal() && !plain)
-        .with_writer(std::io::stderr)
-        .try_init();
+        .with_writer(std::io::stderr);
+    let filter: Targets = config.log_filter.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use crate::limits::{MAX_ENVELOPE_BYTES, READ_BYTES};
 use crate::position::{Range, Ranges};
 use bytes::Bytes;
 
-/// From this size on a piece is handed out as the buffer that it was read into: it then fills at least half of it.
-const HAND_OVER_BYTES: usize = READ_BYTES / 2;
+/// From this size on a piece is handed out as the buffer that it was read into: it then fills nearly all of it.
+const HAND_OVER_BYTES: usize = READ_BYTES / 8 * 7;
 /// With less room than this the buffer grows before the next read, in which case it holds the beginning of a very long line.
 const SPACE_BYTES: usize = 4 << 10;
 

@@ -281,7 +281,7 @@ impl Reader<'_> {
         let level =
             self.parsed("LOG_LEVEL", "info", |text| levels.into_iter().find(|level| level.eq_ignore_ascii_case(text)));
         let Some(filter) = self.raw.get("RUST_LOG").cloned() else { return level.to_owned() };
-        if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&filter.text) {
+        if let Err(error) = filter.text.parse::<tracing_subscriber::filter::Targets>() {
             let problem =
                 format!("{} is not a filter: {error}; allowed: {}", shown(&filter.text), key("RUST_LOG").allowed);
             self.report("RUST_LOG", problem);

@@ -52,6 +52,19 @@ fn strip_from<'a>(text: &'a [u8], mut at: usize, out: &'a mut Vec<u8>) -> &'a [u
     out
 }
 
+/// Takes the escape sequences out of `text`, without a copy.
+pub(crate) fn strip_in_place(text: &mut Vec<u8>) {
+    let Some(first) = memchr::memchr(0x1b, text) else { return };
+    let (mut kept, mut at) = (first, first);
+    while at < text.len() {
+        let from = at + sequence(&text[at..]);
+        at = memchr::memchr(0x1b, &text[from..]).map_or(text.len(), |next| from + next);
+        text.copy_within(from..at, kept);
+        kept += at - from;
+    }
+    text.truncate(kept);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +74,9 @@ mod tests {
         let check = |text: &str, rest: &str| {
             let mut out = b"old".to_vec();
             assert_eq!(std::str::from_utf8(strip(text.as_bytes(), &mut out)), Ok(rest), "{text:?}");
+            let mut same = text.as_bytes().to_vec();
+            strip_in_place(&mut same);
+            assert_eq!(same, rest.as_bytes(), "{text:?}");
         };
         check("plain", "plain");
         check("\x1b[31mred\x1b[0m and \x1b[1mbold", "red and bold");

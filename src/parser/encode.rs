@@ -252,6 +252,17 @@ fn escape_byte(out: &mut Vec<u8>, byte: u8) {
     out.extend_from_slice(&[b'\\', short]);
 }
 
+/// Bytes that `text` takes inside of a JSON string. An escape character counts for one: it does not get there (`ansi`).
+pub(crate) fn escaped(text: &[u8]) -> usize {
+    let of = |byte: &u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+        0x1b => 1,
+        0x00..=0x1f => 6,
+        _ => 1,
+    };
+    text.iter().map(of).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,6 +287,15 @@ mod tests {
         check("00f067aa0ba902b7", 32, None);
         check("0000000000000000", 16, None);
         check("00f067aa0ba902bx", 16, None);
+    }
+
+    #[test]
+    fn lengths() {
+        for byte in (0..=u8::MAX).filter(|byte| *byte != 0x1b) {
+            let mut out = Vec::new();
+            escape(&mut out, &[byte]);
+            assert_eq!(escaped(&[byte]), out.len(), "{byte:#x}");
+        }
     }
 
     proptest! {

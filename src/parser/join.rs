@@ -9,8 +9,12 @@
 //! A character that the cut went through is lost: before it writes JSON the daemon makes a U+FFFD of every byte that is no UTF-8
 //! by itself. What it makes of one character is put together to one U+FFFD here.
 //!
+//! A message has two bounds: of its text, and, at twice that, of what the text takes as a JSON string, where a quote takes two
+//! bytes and a control character six. Without the second one a MiB of binary would be a record of six.
+//!
 //! This module knows neither Docker's JSON nor the formats.
 
+use super::encode::escaped;
 use super::time::Stamp;
 use crate::limits::{DOCKER_PART_BYTES, JOIN_RANGES};
 use crate::position::{Carried, Range, Ranges};
@@ -27,6 +31,8 @@ const CHARACTER: usize = 4;
 pub(crate) struct Held {
     /// The text so far, at most as long as a message may be.
     pub(crate) text: Vec<u8>,
+    /// Bytes that it takes in JSON.
+    escaped: usize,
     /// Whether text was left out.
     pub(crate) truncated: bool,
     /// Whose record it becomes: the source of the last part.
@@ -56,6 +62,7 @@ impl Held {
     pub(crate) fn new(source: Arc<Source>, time: Stamp, read_at: Instant) -> Self {
         Self {
             text: Vec::new(),
+            escaped: 0,
             truncated: false,
             source,
             ranges: Ranges::default(),
@@ -67,7 +74,7 @@ impl Held {
         }
     }
 
-    /// Adds a part that stands at `range` of `source`, up to `max` bytes in all.
+    /// Adds a part that stands at `range` of `source`, up to `max` bytes in all, and twice as many in JSON.
     pub(crate) fn add(&mut self, part: &[u8], source: &Arc<Source>, range: Range, max: usize) {
         if self.source != *source {
             let earlier = std::mem::replace(&mut self.source, source.clone());
@@ -79,9 +86,11 @@ impl Held {
             return;
         }
         let part = self.mend(part);
-        let kept = floor_char_boundary(part, max.saturating_sub(self.text.len()));
-        self.text.extend_from_slice(&part[..kept]);
-        self.truncated = kept < part.len();
+        let fits = fitting(part, (2 * max).saturating_sub(self.escaped)).min(max.saturating_sub(self.text.len()));
+        let kept = &part[..floor_char_boundary(part, fits)];
+        self.text.extend_from_slice(kept);
+        self.escaped += escaped(kept);
+        self.truncated = kept.len() < part.len();
     }
 
     /// Leaves one U+FFFD where a character was cut in two, and gives what is to be added.
@@ -91,7 +100,9 @@ impl Held {
         if before == 0 || behind == 0 || before + behind > CHARACTER {
             return part;
         }
-        self.text.truncate(self.text.len() - (before - 1) * REPLACEMENT.len());
+        let over = (before - 1) * REPLACEMENT.len();
+        self.text.truncate(self.text.len() - over);
+        self.escaped -= over;
         &part[behind * REPLACEMENT.len()..]
     }
 
@@ -105,6 +116,20 @@ impl Held {
     pub(crate) fn waiting(&self) -> usize {
         if self.spent { 0 } else { self.lines as usize }
     }
+}
+
+/// Bytes at the front of `text` that take at most `max` in JSON.
+fn fitting(text: &[u8], max: usize) -> usize {
+    if 6 * text.len() <= max || escaped(text) <= max {
+        return text.len();
+    }
+    let mut room = max;
+    let fits = |byte: &&u8| {
+        let left = room.checked_sub(escaped(std::slice::from_ref(*byte)));
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    text.iter().take_while(fits).count()
 }
 
 /// Largest length up to `max` at which `text`, which is UTF-8, can be cut.
@@ -156,6 +181,26 @@ mod tests {
         held.add(b"b", &source, Range::new(10, 20), 2);
         assert_eq!((held.text.as_slice(), held.truncated, held.lines), (&b"a"[..], true, 2));
         assert_eq!(held.ranges.as_slice(), [Range::new(0, 20)]);
+    }
+
+    #[test]
+    fn what_is_much_longer_in_json_is_cut() {
+        let source = source(1);
+        let check = |parts: &[&[u8]], expected: usize| {
+            let mut held = held(&source);
+            for (at, part) in (0..).zip(parts) {
+                held.add(part, &source, Range::new(at, at + 1), 12);
+            }
+            let all: usize = parts.iter().map(|part| part.len()).sum();
+            assert_eq!((held.text.len(), held.truncated), (expected, expected < all), "{parts:?}");
+        };
+        check(&[b"\"\"\"\"\"\"", b"\\\\\\\\\\\\"], 12);
+        check(&[b"\x01\x01\x01", b"\x01"], 4);
+        check(&[b"\x01\x01\x01", b"\x01\x01"], 4);
+        check(&[b"\x01\x01\x01\x01", b"a"], 4);
+        check(&[b"\x01\x01\x01abc", b"def"], 9);
+        check(&[b"\x1b[1m\x1b[0m", b"\x1b[1m"], 12);
+        check(&["\x01\x01\x01abcdé".as_bytes(), "é".as_bytes()], 9);
     }
 
     #[test]

@@ -686,8 +686,8 @@ impl Work {
         let origin =
             Origin { ranges: ranges.as_slice(), lines: held.lines, time: &held.time, stream, read_at: held.read_at };
         let source = held.source.clone();
-        let mut clean = Vec::new();
-        let text = ansi::strip(&held.text, &mut clean);
+        ansi::strip_in_place(&mut held.text);
+        let text = &held.text[..];
         let message = origin.message(text, held.truncated, &source);
         if state.go_on(stream, message, &mut held.carried) {
             return;

@@ -11,6 +11,9 @@ use rask::layout::Stream;
 use rask::receiver::{Fault, Options, Receiver};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Containers at the same time.
 const CONTAINERS: usize = 3;
@@ -35,7 +38,9 @@ pub struct World {
 impl World {
     pub fn new(seed: u64) -> Self {
         if let Ok(filter) = std::env::var("TRIAL_LOG") {
-            let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).try_init();
+            let filter: Targets = filter.parse().expect("a filter");
+            let lines = tracing_subscriber::fmt::layer().with_ansi(false);
+            let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
         }
         tracing::info!(seed, "the trial begins");
         let mut docker = Docker::new();

@@ -182,15 +182,13 @@ pub fn bare_command() -> Command {
 pub struct Forwarder {
     child: Child,
     socket: PathBuf,
-    /// Memory beyond the promise that is known and written down in `docs/reliability.md`.
-    allowance: u64,
 }
 
 impl Forwarder {
     /// Starts and waits until `/healthz` answers.
     pub fn start(mut command: Command, state: &Path) -> Self {
         let child = command.spawn().expect("the binary starts");
-        let mut forwarder = Self { child, socket: state.join("admin.sock"), allowance: 0 };
+        let mut forwarder = Self { child, socket: state.join("admin.sock") };
         wait("the forwarder answers", || {
             if let Some(status) = forwarder.child.try_wait().expect("our child") {
                 panic!("the forwarder ended at once: {status}");
@@ -202,12 +200,6 @@ impl Forwarder {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    /// Takes so many bytes more than the promise, which `docs/reliability.md` admits under "What falls short".
-    pub fn admit_more(mut self, bytes: u64) -> Self {
-        self.allowance = bytes;
-        self
     }
 
     /// Status and body of an admin page; `None` when nobody answers.
@@ -278,7 +270,7 @@ impl Forwarder {
     pub fn assert_small(&self) {
         // A process that has just ended has no memory to speak of.
         let peak = status_bytes(self.pid(), "VmHWM:").unwrap_or(0);
-        assert!(peak < peak_bound() + self.allowance, "peak of resident memory: {} KiB", peak / 1024);
+        assert!(peak < peak_bound(), "peak of resident memory: {} KiB", peak / 1024);
     }
 }
 
@@ -292,7 +284,7 @@ impl Drop for Forwarder {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if !std::thread::panicking() {
-            assert!(peak < peak_bound() + self.allowance, "peak of resident memory: {} KiB", peak / 1024);
+            assert!(peak < peak_bound(), "peak of resident memory: {} KiB", peak / 1024);
         }
     }
 }

@@ -66,11 +66,10 @@ fn half_a_gigabyte_of_backlog() {
     forwarder.assert_conserved();
 }
 
-/// Messages of 1 MiB on both streams, part by part in turn, so that both are held back at once. Quotes: twice as long in JSON.
-#[test]
-fn the_longest_lines_on_both_streams_at_once() {
+/// Messages of 1 MiB on both streams, part by part in turn, so that both are held back at once, before and in an outage.
+fn the_longest_lines_of(byte: u8) {
     let world = world();
-    let forwarder = world.forward("app").admit_more(1 << 20);
+    let forwarder = world.forward("app");
     let mut container = world.container("app");
     const MESSAGES: u64 = 20;
     const PART: usize = rask::layout::PART_BYTES;
@@ -78,7 +77,8 @@ fn the_longest_lines_on_both_streams_at_once() {
         for part in 0..64 {
             for stream in [Stream::Stdout, Stream::Stderr] {
                 let mut text = if part == 0 { format!("seq={seq} run=long ").into_bytes() } else { Vec::new() };
-                text.resize(PART, b'"');
+                text.extend_from_slice(b"\x1b[1m"); // What goes does not cost a copy of what stays.
+                text.resize(PART, byte);
                 container.write_part(stream, &text).expect("written");
             }
         }
@@ -92,6 +92,18 @@ fn the_longest_lines_on_both_streams_at_once() {
     world.receiver.start_listening().expect("the port is still ours");
     assert_all(&world, MESSAGES * 2, crate::harness::PATIENCE);
     forwarder.assert_conserved();
+}
+
+/// Twice as long in JSON.
+#[test]
+fn the_longest_lines_of_quotes() {
+    the_longest_lines_of(b'"');
+}
+
+/// Six times as long in JSON, were they not cut.
+#[test]
+fn the_longest_lines_of_control_characters() {
+    the_longest_lines_of(1);
 }
 
 /// 64 rotated files of one of 200 containers are open at once.
