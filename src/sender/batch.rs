@@ -4,7 +4,7 @@
 //! where it came from, and the newlines of its body say where each record stands. No I/O, no clock.
 
 use crate::parser::Records;
-use crate::position::{Carried, Cover, Range, Ranges};
+use crate::position::{Carried, Cover, Range, Ranges, fnv1a};
 use crate::source::SourceKey;
 use bytes::Bytes;
 use std::fmt::Write as _;
@@ -53,14 +53,12 @@ impl Batch {
 
     /// Value of `x-rask-batch` (`docs/wire-format.md`).
     pub fn header(&self) -> String {
+        let (SourceKey { container, generation }, cover) = (&self.key, self.cover.ranges());
         let mut text = String::with_capacity(160);
-        let _ = write!(
-            text,
-            "v=1;container={};generation={};cover={}",
-            self.key.container,
-            self.key.generation,
-            self.cover.ranges()
-        );
+        let _ = write!(text, "v=1;container={container};generation={generation};cover={cover}");
+        if cover.is_empty() {
+            let _ = write!(text, ";body={:016x}", fnv1a(&self.body));
+        }
         text
     }
 
@@ -199,6 +197,19 @@ mod tests {
         assert_eq!(second, batch(&[("b", 2, &[(10, 20), (30, 40)]), ("c", 1, &[(20, 30)])]));
         assert_eq!(first.split(), None);
         assert_eq!(whole.header(), format!("v=1;container={};generation=0000000000000007;cover=0-40", "c".repeat(64)));
+    }
+
+    #[test]
+    fn what_stands_for_no_bytes_is_told_by_its_body() {
+        let gap = batch(&[("a", 0, &[])]);
+        // FNV-1a of `a` and a newline, by hand.
+        let hash =
+            ((0xcbf2_9ce4_8422_2325_u64 ^ 0x61).wrapping_mul(0x0100_0000_01b3) ^ 0x0a).wrapping_mul(0x0100_0000_01b3);
+        let name = format!("v=1;container={};generation=0000000000000007;cover=;body={hash:016x}", "c".repeat(64));
+        assert_eq!((gap.header(), batch(&[("a", 0, &[])]).header()), (name.clone(), name));
+        assert_ne!(gap.header(), batch(&[("b", 0, &[])]).header());
+        let (first, second) = batch(&[("a", 0, &[]), ("b", 1, &[(0, 10)])]).split().expect("two records");
+        assert_eq!((first.header(), second.header().ends_with(";cover=0-10")), (gap.header(), true));
     }
 
     #[test]

@@ -120,6 +120,21 @@ impl Bench {
 
     /// One line has been parsed.
     fn read(&mut self, container: u8, bytes: usize) {
+        let (text, number) = (record(container, self.read, bytes), self.read);
+        let records = self.records_for(container);
+        records.body.extend_from_slice(text.as_bytes());
+        records.cover(&[Range::new(number, number + 1)], 1, Instant::now());
+        self.read += 1;
+    }
+
+    /// A record that stands for no bytes.
+    fn gap(&mut self, container: u8, number: u64) {
+        let records = self.records_for(container);
+        records.body.extend_from_slice(record(container, number, 10).as_bytes());
+        records.cover(&[], 0, Instant::now());
+    }
+
+    fn records_for(&mut self, container: u8) -> &mut Records {
         let SourceKey { container: id, generation } = key(container);
         let name = "app".to_owned();
         let (service, log_driver) = (name.clone(), "json-file".into());
@@ -136,10 +151,7 @@ impl Bench {
             max_size: None,
         };
         let source = Arc::new(Source { container: container_of.into(), generation });
-        let records = self.sender.records_for(&source);
-        records.body.extend_from_slice(record(container, self.read, bytes).as_bytes());
-        records.cover(&[Range::new(self.read, self.read + 1)], 1, Instant::now());
-        self.read += 1;
+        self.sender.records_for(&source)
     }
 
     /// Waits for an event, not for long.
@@ -359,4 +371,39 @@ fn a_drain_waits_for_a_record_that_is_being_set_aside() {
     bench.receiver.set_fault(Fault::None);
     bench.drive("the rest has come", |bench| bench.store.usage().frames == 0);
     assert_eq!((bench.came(1), bench.set_aside()), (vec![1], vec![0]));
+}
+
+/// Two batches of one source that cover nothing, each committed with its answer lost; then both once more, from the spool of a
+/// process that was killed.
+#[test]
+fn batches_that_cover_nothing_all_come_and_none_twice() {
+    let mut bench = Bench::new(Receives::default(), "1");
+    for number in 0..2 {
+        bench.receiver.script([Fault::AcceptThenReset, Fault::AcceptThenReset]);
+        bench.gap(1, number);
+        bench.drive("it has come", |bench| bench.receiver.totals().records == number + 1);
+        bench.drive("it is settled", |bench| bench.sender.is_drained() && bench.store.usage().frames == 0);
+    }
+    assert!(bench.receiver.totals().duplicate_batches >= 2, "each was recognized");
+    bench.receiver.stop_listening();
+    for number in 2..4 {
+        bench.gap(1, number);
+        bench.drive("it is in the spool", |bench| bench.sender.is_drained());
+    }
+    // Nothing of their delivery reaches the disk.
+    bench.sync();
+    bench.disk.fail_syncs(u32::MAX);
+    bench.receiver.start_listening().unwrap();
+    bench.drive("they have come", |bench| bench.receiver.totals().records == 4);
+    bench.drive("nothing is in the air", |bench| bench.sender.aloft.is_empty());
+    bench.disk.die();
+    bench.store.clone().crash();
+    bench.disk.revive();
+    bench.disk.fail_syncs(0);
+    let before = bench.receiver.totals().duplicate_batches;
+    (bench.store, bench.sender, bench.metrics) = begin(&bench.config, &bench.disk);
+    assert_eq!(bench.store.usage().frames, 2, "the next process has them again");
+    bench.drive("they are settled", |bench| bench.store.usage().frames == 0);
+    assert_eq!((bench.came(1), bench.receiver.totals().duplicate_batches), (vec![0, 1, 2, 3], before + 2));
+    bench.receiver.ledger(|ledger| assert_eq!(ledger.violations(), [] as [String; 0]));
 }
