@@ -6,9 +6,9 @@
 //! pauses are the [`Sender`](super::Sender)'s business.
 //!
 //! The process may be stopped, or killed, in the middle of this, while the batch stands whole in the spool: it is safe, so nobody
-//! waits for the flight. The positions then say how far it came, and the next process flies what is [behind](Batch::behind)
-//! them. Between a record's being in the dead-letter store and its position's being committed there is an `await`; a drain waits
-//! for that ([`Refusals::is_under_way`]), since the record would be set aside once more, or delivered as well.
+//! waits for the flight. The positions then say how far it came, and the next process flies what is [left](Store::left_of). A
+//! record that is to be a dead letter is given to the store in one go with its position: what the store has been asked it does
+//! before it ends, whether or not anybody waits for the answer.
 
 use super::batch::Batch;
 use super::http::Connection;
@@ -72,7 +72,7 @@ pub async fn fly(
                 commit(store, part.claims());
                 continue;
             }
-            Outcome::Overlap(committed) => match part.without(&committed) {
+            Outcome::Overlap(committed) => match part.without(&committed, false) {
                 Some(rest) if rest == *part => failure(Status::Code(409), "it reports an overlap where there is none"),
                 rest => {
                     // The receiver holds these lines: they are delivered, by an earlier run of ours.

@@ -119,7 +119,7 @@ struct Outgoing {
 
 /// What a flight carries.
 struct Load {
-    /// Parts of one batch, in order; at least one.
+    /// Parts of one batch, in order; none when earlier flights have settled all of it.
     parts: Vec<Arc<Batch>>,
     /// What earlier flights achieved for this frame.
     tally: Tally,
@@ -416,6 +416,10 @@ impl Sender {
     fn frame_read(&mut self, frame: Option<(FrameId, Load)>) {
         self.reading = None;
         match frame {
+            Some((id, Load { parts, tally, frame: Some((_, lines)), .. })) if parts.is_empty() => {
+                self.settle(tally, None);
+                self.retire(id, lines);
+            }
             Some((id, load)) => {
                 self.ready_frames.insert(id, load);
             }
@@ -531,9 +535,8 @@ impl Sender {
         match (rest, aloft.frame) {
             (None, frame) => {
                 self.settle(tally, aloft.oldest);
-                if let (Some((frame, lines)), Some(store)) = (frame, &self.store) {
-                    store.retire(frame, lines);
-                    self.append_after = None;
+                if let Some((frame, lines)) = frame {
+                    self.retire(frame, lines);
                 }
                 self.reuse(aloft.batch);
             }
@@ -552,6 +555,13 @@ impl Sender {
                     self.outbox.push_front(Outgoing { batch, oldest, shadow_of: None });
                 }
             }
+        }
+    }
+
+    fn retire(&mut self, frame: FrameId, lines: u32) {
+        if let Some(store) = &self.store {
+            store.retire(frame, lines);
+            self.append_after = None;
         }
     }
 
@@ -606,15 +616,16 @@ impl Outgoing {
     }
 }
 
-/// The oldest frame of the spool, as far as no earlier process has settled it.
+/// The oldest frame of the spool, as far as it is not settled.
 async fn read_frame(store: Store) -> Option<(FrameId, Load)> {
     let (id, batch) = store.next(None).await?;
-    let settled = store.settled(&batch.key).await;
     let lines = batch.lines;
-    let rest = batch.behind(&settled).unwrap_or(batch);
+    let left = store.left_of(batch).await?;
     // Some of the others may be dead letters; whoever set them aside has counted them, or was killed.
-    let tally = Tally { delivered: u64::from(lines - rest.lines), ..Tally::default() };
-    Some((id, Load { parts: vec![Arc::new(rest)], tally, frame: Some((id, lines)), oldest: None }))
+    let settled = lines - left.as_ref().map_or(0, |left| left.lines);
+    let tally = Tally { delivered: u64::from(settled), ..Tally::default() };
+    let parts = left.into_iter().map(Arc::new).collect();
+    Some((id, Load { parts, tally, frame: Some((id, lines)), oldest: None }))
 }
 
 fn settle(store: &Store, records: &mut Records) {

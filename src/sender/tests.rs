@@ -1,7 +1,7 @@
 //! The sender over a real store against a receiver that hangs, a disk that is slow, and a state directory that goes away.
 
 use super::*;
-use crate::position::{Cover, Generation, Range};
+use crate::position::{Cover, Generation, Range, Ranges};
 use crate::sender::spool::fault::faulty::{self, Disk};
 use crate::sender::spool::{DeadLetter, Options};
 use crate::source::{Container, SourceKey};
@@ -35,7 +35,7 @@ pub(crate) fn batch(container: u8, number: u64, bytes: usize) -> Batch {
     let mut cover = Cover::default();
     cover.push(1, &[Range::new(number, number + 1)]);
     let body = record(container, number, bytes).into();
-    Batch { key: key(container), body, cover, carried: Vec::new(), lines: 1, oldest_ms: 0 }
+    Batch { key: key(container), body, cover, carried: Vec::new(), lines: 1, oldest_ms: 0, again: false }
 }
 
 /// The same, refused.
@@ -406,4 +406,27 @@ fn batches_that_cover_nothing_all_come_and_none_twice() {
     bench.drive("they are settled", |bench| bench.store.usage().frames == 0);
     assert_eq!((bench.came(1), bench.receiver.totals().duplicate_batches), (vec![0, 1, 2, 3], before + 2));
     bench.receiver.ledger(|ledger| assert_eq!(ledger.violations(), [] as [String; 0]));
+}
+
+/// The last thing that reached the disk before a kill was that the records of a frame are settled, not that the frame is done with.
+#[test]
+fn a_frame_that_is_settled_is_not_sent_again() {
+    let mut bench = Bench::new(Receives { forgetful: true, ..Receives::default() }, "1");
+    let carried = vec![(Generation(9), Ranges::from_iter([Range::new(3, 4)]))];
+    let mut carrier = Batch { carried, ..batch(1, 3, 10) };
+    carrier.cover = Cover::default();
+    carrier.cover.push(1, &[]);
+    let batches = [batch(1, 0, 10), batch(1, 1, 10), batch(2, 2, 10), carrier, batch(1, 4, 10)];
+    for batch in &batches {
+        bench.runtime.block_on(bench.store.append(batch)).unwrap();
+    }
+    [0, 2, 3].iter().for_each(|at: &usize| bench.store.commit(batches[*at].claims()));
+    bench.runtime.block_on(bench.store.dead_letter(letter(1, 5, 10))).unwrap();
+    bench.store.commit(vec![(key(1), Ranges::from_iter([Range::new(5, 6)]))]);
+    assert_eq!(bench.runtime.block_on(bench.store.drain_dead_letters()).unwrap().letters, 1);
+    bench.restart(true);
+    bench.drive("the spool is empty", |bench| bench.store.usage().frames == 0);
+    assert_eq!((bench.came(1), bench.came(2)), (vec![1, 4, 5], vec![]), "what is not settled, and the dead letter");
+    bench.drive("nothing is in the air", |bench| bench.sender.aloft.is_empty());
+    bench.assert_conserved();
 }

@@ -83,7 +83,8 @@ impl Letter {
         body.push('\n');
         // Carried lines were committed when the letter was written.
         let carried = Carried::default();
-        Batch { key: self.key, body: body.into(), cover, carried, lines: self.lines, oldest_ms: self.time_ms }
+        let (lines, oldest_ms) = (self.lines, self.time_ms);
+        Batch { key: self.key, body: body.into(), cover, carried, lines, oldest_ms, again: true }
     }
 }
 

@@ -301,9 +301,10 @@ impl Store {
         self.ask(|answer| Ask::Next(after, answer)).await.unwrap_or(None)
     }
 
-    /// What is settled of a source, the frames of the spool apart: delivered, or a dead letter, by this process or by an earlier one.
-    pub async fn settled(&self, key: &SourceKey) -> Ranges {
-        self.ask(|answer| Ask::Settled(key.clone(), answer)).await.unwrap_or_default()
+    /// What is left to be sent of a batch that [`Self::next`] has given out: the records that are neither delivered nor dead letters yet.
+    /// A dead letter that is sent again is left as it is. `Some(None)` when all of it is settled, `None` when the store is closed.
+    pub async fn left_of(&self, batch: Batch) -> Option<Option<Batch>> {
+        self.ask(|answer| Ask::Left(batch, answer)).await
     }
 
     /// This batch, of so many lines, was delivered, or its records are dead letters: its cover becomes a position. In any order.

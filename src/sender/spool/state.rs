@@ -8,6 +8,7 @@
 use super::frame::{from_hex, to_hex};
 use crate::limits::{GENERATIONS, MAX_RANGES};
 use crate::position::{Generation, Range, Ranges, put_varint, take_varint};
+use crate::sender::batch::Batch;
 use crate::source::SourceKey;
 use std::collections::{HashMap, HashSet};
 
@@ -69,6 +70,22 @@ impl State {
     /// Whether a frame is done with.
     pub(super) fn is_retired(&self, id: u64) -> bool {
         self.retired.covers(Range::new(id, id + 1))
+    }
+
+    /// What is left to be sent of a batch from the spool: an earlier process, or the flight from memory, may have settled some of its
+    /// records, or all.
+    pub(super) fn left_of(&self, batch: Batch) -> Option<Batch> {
+        let has =
+            |key: &SourceKey, hit: &dyn Fn(&Ranges) -> bool| self.positions.get(key).is_some_and(|e| hit(&e.ranges));
+        let all_in = |of: &Ranges, have: &Ranges| of.as_slice().iter().all(|range| have.covers(*range));
+        let carried = batch.carried_claims();
+        let carried_done = !carried.is_empty() && carried.iter().all(|(key, of)| has(key, &|have| all_in(of, have)));
+        let touched = |have: &Ranges| batch.cover.ranges().as_slice().iter().any(|range| have.touches(*range));
+        if batch.again || !(carried_done || has(&batch.key, &touched)) {
+            return Some(batch);
+        }
+        let none = Ranges::default();
+        batch.without(self.positions.get(&batch.key).map_or(&none, |entry| &entry.ranges), carried_done)
     }
 
     /// First id from `id` on that is not retired.

@@ -52,6 +52,7 @@ fn batch_at(container: u8, start: u64, records: u64, bytes: usize) -> Batch {
         carried: Vec::new(),
         lines: records as u32,
         oldest_ms: start,
+        again: false,
     }
 }
 

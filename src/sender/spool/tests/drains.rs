@@ -268,7 +268,8 @@ fn letters_that_cannot_be_marked_stay() {
     disk.revive();
     let (store, recovered, metrics) = open(&dir);
     assert_eq!(recovered.frames, 0);
-    assert_eq!(run(store.drain_dead_letters()), Ok(moved(5)));
+    // The start goes on with them by itself, and may be done.
+    assert_eq!(run(store.drain_dead_letters()).unwrap().stopped, None);
     assert_eq!(spooled(&store, 10), [0, 1, 2, 3, 4], "each once");
     assert_eq!((metrics.lines_recovered.get(), pending(&metrics)), (10, 10));
     store.close();
