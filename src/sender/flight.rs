@@ -113,7 +113,7 @@ pub async fn fly(
     Landing { tally, rest: None }
 }
 
-/// A single record that the receiver will never take: to the dead-letter store, durably, before its position is committed.
+/// A single record that the receiver will never take: to the dead-letter store, durably, and its position with it.
 async fn give_up(
     store: Option<&Store>,
     part: &Batch,
@@ -129,12 +129,13 @@ async fn give_up(
         let letter = DeadLetter {
             key: part.key.clone(),
             cover: part.cover.ranges(),
+            carried: part.carried.clone(),
             lines: part.lines,
             record: part.body.clone(),
             status,
             answer,
         };
-        if let Err(error) = refusals.set_aside(store.dead_letter(letter)).await {
+        if let Err(error) = store.dead_letter(letter).await {
             return Err(failure(
                 Status::Code(status),
                 &format!("it refuses a record, which cannot be set aside: {error}"),
@@ -147,7 +148,6 @@ async fn give_up(
         tracing::error!(status, container = %part.key.container, "the receiver refuses a record; without a state directory it is lost");
     }
     *lines += u64::from(part.lines);
-    commit(store, part.claims());
     Ok(())
 }
 

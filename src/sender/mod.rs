@@ -243,11 +243,10 @@ impl Sender {
         self.broken
     }
 
-    /// Whether everything that was parsed is delivered or durable, and no record half a dead letter. What is in the air and in the
-    /// spool as well need not land: see [`flight`].
+    /// Whether everything that was parsed is delivered or durable. What is in the air and in the spool as well need not land: see
+    /// [`flight`].
     pub fn is_drained(&self) -> bool {
-        !self.target.refusals().is_under_way()
-            && self.open.iter().all(Records::is_empty)
+        self.open.iter().all(Records::is_empty)
             && self.outbox.is_empty()
             && self.appending.is_none()
             && self.aloft.iter().all(|aloft| aloft.frame.is_some())
@@ -305,8 +304,7 @@ impl Sender {
         let stalls = self.aloft.iter().filter(|aloft| !aloft.shadowed).map(|aloft| aloft.since + self.patience);
         let ages = self.open.iter().filter_map(|records| records.oldest).map(|oldest| oldest + self.patience);
         let pulse = self.trouble(self.launched_at).then(|| self.launched_at + limits::PULSE);
-        let waits_for_disk = self.unsaved || (self.closing && self.target.refusals().is_under_way());
-        let look = waits_for_disk.then(|| self.launched_at + limits::UNSAVED_LOOK);
+        let look = self.unsaved.then(|| self.launched_at + limits::UNSAVED_LOOK);
         let pauses = [self.away_until, self.append_after, self.read_after, look, self.report.burst_ends()];
         let times = stalls.chain(ages).chain(pauses.into_iter().flatten()).chain(pulse);
         times.filter(|at| *at > self.launched_at).min()

@@ -41,7 +41,15 @@ pub(crate) fn batch(container: u8, number: u64, bytes: usize) -> Batch {
 /// The same, refused.
 pub(crate) fn letter(container: u8, number: u64, bytes: usize) -> DeadLetter {
     let Batch { key, body, cover, lines, .. } = batch(container, number, bytes);
-    DeadLetter { key, cover: cover.ranges(), lines, record: body, status: 400, answer: "no".into() }
+    DeadLetter {
+        key,
+        cover: cover.ranges(),
+        carried: Vec::new(),
+        lines,
+        record: body,
+        status: 400,
+        answer: "no".into(),
+    }
 }
 
 /// A fault for batches that hold this record.
@@ -348,29 +356,39 @@ fn a_batch_that_was_taken_apart_in_part_is_not_taken_apart_again() {
     }
 }
 
-/// A batch from the spool is in the air at the end, and need not land; but its record is on its way to the dead letters.
+/// A batch from the spool is in the air at the end, and need not land; its record is on its way to the dead letters. The process ends,
+/// without waiting for that, or is killed when the letter is there.
 #[test]
-fn a_drain_waits_for_a_record_that_is_being_set_aside() {
-    let mut bench = Bench::new(Receives::default(), "1");
-    bench.receiver.stop_listening();
-    (0..2).for_each(|_| bench.read(1, 10));
-    bench.drive("they are in the spool", |bench| bench.sender.is_drained());
-    bench.sync();
-    bench.disk.slow_down(Duration::from_secs(1));
-    bench.receiver.set_fault(Fault::Hang);
-    bench.receiver.script(std::iter::repeat_n(refuses(0), 2));
-    bench.receiver.start_listening().unwrap();
-    let written = |bench: &Bench| {
-        let text = fs::read_to_string(bench.state.join("dead/dead-letters.ndjson"));
-        text.is_ok_and(|text| text.ends_with('\n'))
-    };
-    bench.drive("the record is written and not synced", written);
-    assert!(!bench.sender.is_drained());
-    bench.restart(false);
-    bench.disk.slow_down(Duration::ZERO);
-    bench.receiver.set_fault(Fault::None);
-    bench.drive("the rest has come", |bench| bench.store.usage().frames == 0);
-    assert_eq!((bench.came(1), bench.set_aside()), (vec![1], vec![0]));
+fn a_record_is_set_aside_once_however_the_process_ends() {
+    for killed in [false, true] {
+        let mut bench = Bench::new(Receives::default(), "1");
+        bench.receiver.stop_listening();
+        (0..3).for_each(|_| bench.read(1, 10));
+        bench.drive("they are in the spool", |bench| bench.sender.is_drained());
+        bench.sync();
+        let asked = bench.receiver.totals().requests;
+        bench.disk.slow_down(Duration::from_millis(if killed { 10 } else { 100 }));
+        bench.receiver.set_fault(Fault::Hang);
+        bench.receiver.script(std::iter::repeat_n(refuses(1), 4));
+        bench.receiver.start_listening().unwrap();
+        let letter = bench.state.join("dead/dead-letters.ndjson");
+        let written = |_: &Bench| fs::read_to_string(&letter).is_ok_and(|text| text.ends_with('\n'));
+        bench.drive("the record is written", written);
+        assert!(bench.receiver.totals().requests > asked && bench.sender.is_drained());
+        if killed {
+            bench.disk.die();
+            bench.store.clone().crash();
+            bench.disk.revive();
+            bench.disk.slow_down(Duration::ZERO);
+            (bench.store, bench.sender, bench.metrics) = begin(&bench.config, &bench.disk);
+        } else {
+            bench.restart(false);
+            bench.disk.slow_down(Duration::ZERO);
+        }
+        bench.receiver.set_fault(Fault::None);
+        bench.drive("the rest has come", |bench| bench.store.usage().frames == 0);
+        assert_eq!((bench.came(1), bench.set_aside()), (vec![0, 2], vec![1]), "killed: {killed}");
+    }
 }
 
 /// Two batches of one source that cover nothing, each committed with its answer lost; then both once more, from the spool of a

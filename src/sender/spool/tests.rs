@@ -602,6 +602,7 @@ fn letter(container: u8, record: &str) -> DeadLetter {
     DeadLetter {
         key: key(container),
         cover: Ranges::from_iter([Range::new(5, 9)]),
+        carried: Vec::new(),
         lines: 2,
         record: Bytes::from(format!("{record}\n")),
         status: 422,

@@ -211,6 +211,10 @@ impl Worker {
                 }
                 Ask::Dead(letter, answer) => {
                     let kept = self.stand_somewhere().and_then(|()| self.dead.append(&letter, self.budget()));
+                    if kept.is_ok() {
+                        self.checkpoints.touch();
+                        letter.claims().for_each(|(key, ranges)| self.checkpoints.state.add(&key, ranges, now_ms));
+                    }
                     self.publish();
                     let _ = answer.send(kept);
                 }
