@@ -50,7 +50,8 @@ pub(super) struct Head {
     pub(super) lines: u32,
     cover_len: u32,
     body_len: u32,
-    raw_len: u32,
+    /// Bytes of the body, uncompressed.
+    pub(super) raw_len: u32,
 }
 
 impl Head {

@@ -72,20 +72,22 @@ impl State {
         self.retired.covers(Range::new(id, id + 1))
     }
 
+    /// Whether any of these lines is settled.
+    pub(super) fn knows_any(&self, claims: &[(SourceKey, Ranges)]) -> bool {
+        let touches = |of: &Ranges, have: &Ranges| of.as_slice().iter().any(|range| have.touches(*range));
+        claims.iter().any(|(key, of)| self.positions.get(key).is_some_and(|entry| touches(of, &entry.ranges)))
+    }
+
     /// What is left to be sent of a batch from the spool: an earlier process, or the flight from memory, may have settled some of its
     /// records, or all.
     pub(super) fn left_of(&self, batch: Batch) -> Option<Batch> {
-        let has =
-            |key: &SourceKey, hit: &dyn Fn(&Ranges) -> bool| self.positions.get(key).is_some_and(|e| hit(&e.ranges));
-        let all_in = |of: &Ranges, have: &Ranges| of.as_slice().iter().all(|range| have.covers(*range));
-        let carried = batch.carried_claims();
-        let carried_done = !carried.is_empty() && carried.iter().all(|(key, of)| has(key, &|have| all_in(of, have)));
-        let touched = |have: &Ranges| batch.cover.ranges().as_slice().iter().any(|range| have.touches(*range));
-        if batch.again || !(carried_done || has(&batch.key, &touched)) {
+        if batch.again || !self.knows_any(&batch.claims()) {
             return Some(batch);
         }
         let none = Ranges::default();
-        batch.without(self.positions.get(&batch.key).map_or(&none, |entry| &entry.ranges), carried_done)
+        let settled = |key: &SourceKey| self.positions.get(key).map_or(&none, |entry| &entry.ranges);
+        let is_done = |(key, of): &(SourceKey, Ranges)| of.as_slice().iter().all(|range| settled(key).covers(*range));
+        batch.without(settled(&batch.key), batch.carried_claims().iter().all(is_done))
     }
 
     /// First id from `id` on that is not retired.
