@@ -28,7 +28,7 @@ fn batch(start: u64, records: u64) -> Batch {
         body.push(b'\n');
     }
     let key = SourceKey { container: "5a".repeat(32), generation: Generation(7) };
-    Batch { key, body: body.into(), cover, carried: Vec::new(), lines: records as u32, oldest_ms: 0 }
+    Batch { key, body: body.into(), cover, carried: Vec::new(), lines: records as u32, oldest_ms: 0, again: false }
 }
 
 fn open(dir: &Path) -> (Store, Recovered) {

@@ -35,8 +35,9 @@ const SHOWN_TEXT: usize = 400;
 
 const LS: &str = "Show what waits in the state directory, beside a running forwarder or without one.
 
-Segments hold batches that wait for the receiver. Dead letters are records that the receiver refuses for good (400, 422, or 413 \
-for one record alone). No log text is shown unless --text is given; the answer is the receiver's own.";
+Segments hold batches that wait for the receiver: so many frames are PENDING, and of them so many records, their lines and their bytes \
+as `export` prints them are left. Dead letters are records that the receiver refuses for good (400, 422, or 413 for one record alone). \
+No log text is shown unless --text is given; the answer is the receiver's own.";
 
 const EXPORT: &str = "Print the records that wait in the spool as NDJSON, oldest first, and change nothing.
 
@@ -222,21 +223,21 @@ impl Shown<'_> {
     }
 
     fn segments(&self, listing: &Listing, dead: &DeadListing, out: &mut impl Write) -> io::Result<()> {
-        let head = ["SEGMENT", "BYTES", "FRAMES", "PENDING", "RECORDS", "LINES", "DAMAGED"];
-        let row = |out: &mut dyn Write, row: [&str; 7]| {
-            let [name, bytes, frames, pending, records, lines, damaged] = row;
-            writeln!(out, "{name:<24} {bytes:>11} {frames:>8} {pending:>8} {records:>9} {lines:>9} {damaged:>9}")
+        let head = ["BYTES", "FRAMES", "PENDING", "RECORDS", "LINES", "NDJSON", "DAMAGED"];
+        let row = |out: &mut dyn Write, name: &str, row: [String; 7]| {
+            let [bytes, frames, pending, records, lines, ndjson, damaged] = row;
+            write!(out, "{name:<24} {bytes:>11} {frames:>8} {pending:>8} {records:>9} {lines:>9}")?;
+            writeln!(out, " {ndjson:>11} {damaged:>9}")
         };
-        row(out, head)?;
-        let mut sum = [0; 6];
+        row(out, "SEGMENT", head.map(str::to_owned))?;
+        let mut sum = [0; 7];
         for s in &listing.segments {
-            let figures = [s.bytes, s.frames, s.pending_frames, s.pending_records, s.pending_lines, s.damaged_bytes];
-            let texts = figures.map(|figure| figure.to_string());
-            row(out, [&s.name, &texts[0], &texts[1], &texts[2], &texts[3], &texts[4], &texts[5]])?;
+            let left = [s.pending_frames, s.pending_records, s.pending_lines, s.pending_bytes];
+            let figures = [s.bytes, s.frames, left[0], left[1], left[2], left[3], s.damaged_bytes];
+            row(out, &s.name, figures.map(|figure| figure.to_string()))?;
             sum.iter_mut().zip(figures).for_each(|(sum, figure)| *sum += figure);
         }
-        let texts = sum.map(|figure| figure.to_string());
-        row(out, ["  all", &texts[0], &texts[1], &texts[2], &texts[3], &texts[4], &texts[5]])?;
+        row(out, "  all", sum.map(|figure| figure.to_string()))?;
         if listing.blind {
             writeln!(
                 out,

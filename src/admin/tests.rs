@@ -87,7 +87,15 @@ fn the_order_to_drain_is_taken_on_the_socket_only() {
     let (store, _) = Store::open(options, Metrics::new()).unwrap();
     let key = SourceKey { container: "c".into(), generation: Generation(1) };
     let record = "{\"message\":\"m\"}\n".into();
-    let letter = DeadLetter { key, cover: Ranges::default(), lines: 3, record, status: 400, answer: String::new() };
+    let letter = DeadLetter {
+        key,
+        cover: Ranges::default(),
+        carried: Vec::new(),
+        lines: 3,
+        record,
+        status: 400,
+        answer: String::new(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(store.dead_letter(letter)).unwrap();
 

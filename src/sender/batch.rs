@@ -4,7 +4,7 @@
 //! where it came from, and the newlines of its body say where each record stands. No I/O, no clock.
 
 use crate::parser::Records;
-use crate::position::{Carried, Cover, Range, Ranges};
+use crate::position::{Carried, Cover, Range, Ranges, fnv1a};
 use crate::source::SourceKey;
 use bytes::Bytes;
 use std::fmt::Write as _;
@@ -24,13 +24,15 @@ pub struct Batch {
     pub lines: u32,
     /// When the oldest of them was read: milliseconds since the Unix epoch.
     pub oldest_ms: u64,
+    /// A dead letter that is sent again: its lines are settled, though the receiver has not got it.
+    pub again: bool,
 }
 
 impl Batch {
     /// Closes `records`; `oldest_ms` is when the oldest was read, in milliseconds since the Unix epoch.
     pub fn close(records: Records, oldest_ms: u64) -> Self {
         let Records { source, body, cover, carried, lines, .. } = records;
-        Self { key: source.key(), body: Bytes::from(body), cover, carried, lines, oldest_ms }
+        Self { key: source.key(), body: Bytes::from(body), cover, carried, lines, oldest_ms, again: false }
     }
 
     /// What is settled once the batch is: its cover, and what it carries.
@@ -53,14 +55,12 @@ impl Batch {
 
     /// Value of `x-rask-batch` (`docs/wire-format.md`).
     pub fn header(&self) -> String {
+        let (SourceKey { container, generation }, cover) = (&self.key, self.cover.ranges());
         let mut text = String::with_capacity(160);
-        let _ = write!(
-            text,
-            "v=1;container={};generation={};cover={}",
-            self.key.container,
-            self.key.generation,
-            self.cover.ranges()
-        );
+        let _ = write!(text, "v=1;container={container};generation={generation};cover={cover}");
+        if cover.is_empty() {
+            let _ = write!(text, ";body={:016x}", fnv1a(&self.body));
+        }
         text
     }
 
@@ -77,39 +77,30 @@ impl Batch {
         (first, Self { carried: self.carried.clone(), ..second })
     }
 
-    /// What is left when an earlier process was stopped while it took the batch apart, and `settled` is what it has settled of the
-    /// source: records leave a batch from the front, so those at the front are left out that are settled, each with the gap
-    /// records before it, and no others. `None` when that would leave nothing: all of it is settled, too, when it is a dead
-    /// letter that is to be sent again.
-    pub fn behind(&self, settled: &Ranges) -> Option<Self> {
-        let (mut front, mut whole) = (0, true);
+    /// What is left when `done` is settled: records whose every range is in it are left out, and of the others only the ranges that are
+    /// not in it are claimed. A record that stands for no bytes (a gap) goes with the next that does, and stays at the end; one that was
+    /// made of carried lines alone is left out when `carried_done`. `None` when nothing is left.
+    pub fn without(&self, done: &Ranges, carried_done: bool) -> Option<Self> {
+        let mut stays = Vec::with_capacity(self.records());
         self.each(|i, _, _, ranges| {
-            whole &= ranges.iter().all(|range| settled.covers(*range));
-            if whole && !ranges.is_empty() {
-                front = i + 1;
-            }
-        });
-        (front < self.records()).then(|| if front == 0 { self.clone() } else { self.split_at(front).1 })
-    }
-
-    /// What is left when the receiver already holds `committed`: records whose every range is in it are left out, and of the
-    /// others only the uncommitted ranges are claimed. `None` when nothing is left. What the last record carries is left with it.
-    pub fn without(&self, committed: &Ranges) -> Option<Self> {
-        let mut rest = Part::default();
-        let mut open = Vec::new();
-        let mut carries = false;
-        self.each(|i, record, lines, ranges| {
-            open.clear();
-            for range in ranges {
-                committed.gaps_within(*range, &mut open);
-            }
-            // A message of which only the beginning is there stands for no bytes of this generation.
             let carrier = i + 1 == self.records() && !self.carried.is_empty();
-            if !open.is_empty() || (carrier && ranges.is_empty()) {
+            stays.push(match ranges {
+                [] if carrier => Some(!carried_done),
+                [] => None,
+                _ => Some(!ranges.iter().all(|range| done.covers(*range))),
+            });
+        });
+        let mut next = true;
+        stays.iter_mut().rev().for_each(|stays| next = *stays.get_or_insert(next));
+        let (mut rest, mut open) = (Part::default(), Vec::new());
+        self.each(|i, record, lines, ranges| {
+            if stays[i] == Some(true) {
+                open.clear();
+                ranges.iter().for_each(|range| done.gaps_within(*range, &mut open));
                 rest.push(record, lines, &open);
-                carries = carrier;
             }
         });
+        let carries = stays.last() == Some(&Some(true));
         let carried = if carries { self.carried.clone() } else { Carried::default() };
         (!rest.cover.is_empty()).then(|| Self { carried, ..rest.into_batch(self) })
     }
@@ -148,6 +139,7 @@ impl Part {
             carried: Carried::default(),
             lines: self.lines,
             oldest_ms: of.oldest_ms,
+            again: of.again,
         }
     }
 }
@@ -182,6 +174,7 @@ mod tests {
             carried: Carried::default(),
             lines: 0,
             oldest_ms: 5,
+            again: false,
         };
         let mut part = Part::default();
         for (text, lines, ranges) in records {
@@ -202,36 +195,46 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_leaves_out_what_is_committed() {
-        let whole = batch(&[("a", 1, &[(0, 10)]), ("b", 2, &[(10, 20), (30, 40)]), ("c", 1, &[(20, 30)])]);
-        let committed = |text: &str| text.parse::<Ranges>().expect("valid");
-        assert_eq!(whole.without(&committed("")), Some(whole.clone()));
-        assert_eq!(whole.without(&committed("0-10,20-30")), Some(batch(&[("b", 2, &[(10, 20), (30, 40)])])),);
-        assert_eq!(
-            whole.without(&committed("0-20")),
-            Some(batch(&[("b", 2, &[(30, 40)]), ("c", 1, &[(20, 30)])])),
-            "a record that is committed in part claims only the rest"
-        );
-        assert_eq!(whole.without(&committed("0-50")), None);
+    fn what_stands_for_no_bytes_is_told_by_its_body() {
+        let gap = batch(&[("a", 0, &[])]);
+        // FNV-1a of `a` and a newline, by hand.
+        let hash =
+            ((0xcbf2_9ce4_8422_2325_u64 ^ 0x61).wrapping_mul(0x0100_0000_01b3) ^ 0x0a).wrapping_mul(0x0100_0000_01b3);
+        let name = format!("v=1;container={};generation=0000000000000007;cover=;body={hash:016x}", "c".repeat(64));
+        assert_eq!((gap.header(), batch(&[("a", 0, &[])]).header()), (name.clone(), name));
+        assert_ne!(gap.header(), batch(&[("b", 0, &[])]).header());
+        let (first, second) = batch(&[("a", 0, &[]), ("b", 1, &[(0, 10)])]).split().expect("two records");
+        assert_eq!((first.header(), second.header().ends_with(";cover=0-10")), (gap.header(), true));
     }
 
     #[test]
-    fn what_was_settled_at_the_front_is_left_out() {
-        let records: [(&str, u32, &[(u64, u64)]); 4] =
-            [("a", 1, &[(0, 10)]), ("gap", 0, &[]), ("b", 2, &[(10, 20), (30, 40)]), ("c", 1, &[(20, 30)])];
-        let carried: Carried = vec![(Generation(6), "90-100".parse().expect("valid"))];
-        let from = |at: usize| Batch { carried: carried.clone(), ..batch(&records[at..]) };
+    fn a_cut_leaves_out_what_is_settled() {
+        let whole = batch(&[("a", 1, &[(0, 10)]), ("b", 2, &[(10, 20), (30, 40)]), ("c", 1, &[(20, 30)])]);
         let check = |settled: &str, expected: Option<Batch>| {
-            assert_eq!(from(0).behind(&settled.parse().expect("valid")), expected, "{settled}");
+            assert_eq!(whole.without(&settled.parse().expect("valid"), false), expected, "{settled}");
         };
-        check("", Some(from(0)));
-        check("0-10", Some(from(1)));
-        check("0-20", Some(from(1)));
-        check("0-20,30-40", Some(from(3)));
-        check("10-40", Some(from(0)));
-        check("0-10,20-30", Some(from(1)));
-        check("0-40", None);
-        assert_eq!(batch(&records[..1]).behind(&"0-10".parse().expect("valid")), None);
+        check("", Some(whole.clone()));
+        check("0-10,20-30", Some(batch(&[("b", 2, &[(10, 20), (30, 40)])])));
+        // A record that is settled in part claims only the rest.
+        check("0-20", Some(batch(&[("b", 2, &[(30, 40)]), ("c", 1, &[(20, 30)])])));
+        check("0-50", None);
+    }
+
+    #[test]
+    fn a_gap_goes_with_the_record_behind_it() {
+        let (a, gap, b, end) =
+            (("a", 1, &[(0, 10)][..]), ("gap", 0, &[][..]), ("b", 1, &[(10, 20)][..]), ("end", 0, &[][..]));
+        let check = |records: &[_], settled: &str, left: &[_]| {
+            let left = (!left.is_empty()).then(|| batch(left));
+            assert_eq!(batch(records).without(&settled.parse().expect("valid"), false), left, "{settled}");
+        };
+        check(&[a, gap, b], "0-10", &[gap, b]);
+        check(&[a, gap, b], "10-20", &[a]);
+        check(&[a, gap, b], "0-20", &[]);
+        check(&[gap, gap, a, b], "0-10", &[b]);
+        check(&[a, gap, b, end], "10-20", &[a, end]);
+        // Nobody knows whether it has come.
+        check(&[a, end], "0-10", &[end]);
     }
 
     #[test]
@@ -241,7 +244,7 @@ mod tests {
         let whole = Batch { carried: carried.clone(), ..whole };
         let (first, second) = whole.split().expect("two records");
         assert_eq!((first.carried, second.carried), (Carried::default(), carried.clone()));
-        let without = |text: &str| whole.without(&text.parse().expect("valid")).map(|rest| rest.carried);
+        let without = |text: &str| whole.without(&text.parse().expect("valid"), false).map(|rest| rest.carried);
         assert_eq!(without("0-10"), Some(carried.clone()));
         assert_eq!(without("10-20"), Some(Carried::default()));
         assert_eq!(without("0-20"), None);
@@ -252,11 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_without_its_rest_is_left_out_by_no_cut() {
+    fn a_beginning_without_its_rest_is_left_out_when_its_lines_are_settled() {
         let carried: Carried = vec![(Generation(6), "90-100".parse().expect("valid"))];
         let whole = Batch { carried: carried.clone(), ..batch(&[("a", 1, &[(0, 10)]), ("b", 1, &[])]) };
-        let rest = whole.without(&"0-10".parse().expect("valid")).expect("the second record");
-        assert_eq!(rest, Batch { carried, ..batch(&[("b", 1, &[])]) });
+        let settled = "0-10".parse().expect("valid");
+        assert_eq!(whole.without(&settled, false), Some(Batch { carried, ..batch(&[("b", 1, &[])]) }));
+        assert_eq!(whole.without(&settled, true), None);
+        assert_eq!(whole.without(&Ranges::default(), true), Some(batch(&[("a", 1, &[(0, 10)])])));
     }
 
     #[test]

@@ -6,9 +6,9 @@
 //! pauses are the [`Sender`](super::Sender)'s business.
 //!
 //! The process may be stopped, or killed, in the middle of this, while the batch stands whole in the spool: it is safe, so nobody
-//! waits for the flight. The positions then say how far it came, and the next process flies what is [behind](Batch::behind)
-//! them. Between a record's being in the dead-letter store and its position's being committed there is an `await`; a drain waits
-//! for that ([`Refusals::is_under_way`]), since the record would be set aside once more, or delivered as well.
+//! waits for the flight. The positions then say how far it came, and the next process flies what is [left](Store::left_of). A
+//! record that is to be a dead letter is given to the store in one go with its position: what the store has been asked it does
+//! before it ends, whether or not anybody waits for the answer.
 
 use super::batch::Batch;
 use super::http::Connection;
@@ -72,7 +72,7 @@ pub async fn fly(
                 commit(store, part.claims());
                 continue;
             }
-            Outcome::Overlap(committed) => match part.without(&committed) {
+            Outcome::Overlap(committed) => match part.without(&committed, false) {
                 Some(rest) if rest == *part => failure(Status::Code(409), "it reports an overlap where there is none"),
                 rest => {
                     // The receiver holds these lines: they are delivered, by an earlier run of ours.
@@ -113,7 +113,7 @@ pub async fn fly(
     Landing { tally, rest: None }
 }
 
-/// A single record that the receiver will never take: to the dead-letter store, durably, before its position is committed.
+/// A single record that the receiver will never take: to the dead-letter store, durably, and its position with it.
 async fn give_up(
     store: Option<&Store>,
     part: &Batch,
@@ -129,12 +129,13 @@ async fn give_up(
         let letter = DeadLetter {
             key: part.key.clone(),
             cover: part.cover.ranges(),
+            carried: part.carried.clone(),
             lines: part.lines,
             record: part.body.clone(),
             status,
             answer,
         };
-        if let Err(error) = refusals.set_aside(store.dead_letter(letter)).await {
+        if let Err(error) = store.dead_letter(letter).await {
             return Err(failure(
                 Status::Code(status),
                 &format!("it refuses a record, which cannot be set aside: {error}"),
@@ -147,7 +148,6 @@ async fn give_up(
         tracing::error!(status, container = %part.key.container, "the receiver refuses a record; without a state directory it is lost");
     }
     *lines += u64::from(part.lines);
-    commit(store, part.claims());
     Ok(())
 }
 

@@ -119,7 +119,7 @@ struct Outgoing {
 
 /// What a flight carries.
 struct Load {
-    /// Parts of one batch, in order; at least one.
+    /// Parts of one batch, in order; none when earlier flights have settled all of it.
     parts: Vec<Arc<Batch>>,
     /// What earlier flights achieved for this frame.
     tally: Tally,
@@ -243,11 +243,10 @@ impl Sender {
         self.broken
     }
 
-    /// Whether everything that was parsed is delivered or durable, and no record half a dead letter. What is in the air and in the
-    /// spool as well need not land: see [`flight`].
+    /// Whether everything that was parsed is delivered or durable. What is in the air and in the spool as well need not land: see
+    /// [`flight`].
     pub fn is_drained(&self) -> bool {
-        !self.target.refusals().is_under_way()
-            && self.open.iter().all(Records::is_empty)
+        self.open.iter().all(Records::is_empty)
             && self.outbox.is_empty()
             && self.appending.is_none()
             && self.aloft.iter().all(|aloft| aloft.frame.is_some())
@@ -305,8 +304,7 @@ impl Sender {
         let stalls = self.aloft.iter().filter(|aloft| !aloft.shadowed).map(|aloft| aloft.since + self.patience);
         let ages = self.open.iter().filter_map(|records| records.oldest).map(|oldest| oldest + self.patience);
         let pulse = self.trouble(self.launched_at).then(|| self.launched_at + limits::PULSE);
-        let waits_for_disk = self.unsaved || (self.closing && self.target.refusals().is_under_way());
-        let look = waits_for_disk.then(|| self.launched_at + limits::UNSAVED_LOOK);
+        let look = self.unsaved.then(|| self.launched_at + limits::UNSAVED_LOOK);
         let pauses = [self.away_until, self.append_after, self.read_after, look, self.report.burst_ends()];
         let times = stalls.chain(ages).chain(pauses.into_iter().flatten()).chain(pulse);
         times.filter(|at| *at > self.launched_at).min()
@@ -416,6 +414,10 @@ impl Sender {
     fn frame_read(&mut self, frame: Option<(FrameId, Load)>) {
         self.reading = None;
         match frame {
+            Some((id, Load { parts, tally, frame: Some((_, lines)), .. })) if parts.is_empty() => {
+                self.settle(tally, None);
+                self.retire(id, lines);
+            }
             Some((id, load)) => {
                 self.ready_frames.insert(id, load);
             }
@@ -531,9 +533,8 @@ impl Sender {
         match (rest, aloft.frame) {
             (None, frame) => {
                 self.settle(tally, aloft.oldest);
-                if let (Some((frame, lines)), Some(store)) = (frame, &self.store) {
-                    store.retire(frame, lines);
-                    self.append_after = None;
+                if let Some((frame, lines)) = frame {
+                    self.retire(frame, lines);
                 }
                 self.reuse(aloft.batch);
             }
@@ -552,6 +553,13 @@ impl Sender {
                     self.outbox.push_front(Outgoing { batch, oldest, shadow_of: None });
                 }
             }
+        }
+    }
+
+    fn retire(&mut self, frame: FrameId, lines: u32) {
+        if let Some(store) = &self.store {
+            store.retire(frame, lines);
+            self.append_after = None;
         }
     }
 
@@ -606,15 +614,16 @@ impl Outgoing {
     }
 }
 
-/// The oldest frame of the spool, as far as no earlier process has settled it.
+/// The oldest frame of the spool, as far as it is not settled.
 async fn read_frame(store: Store) -> Option<(FrameId, Load)> {
     let (id, batch) = store.next(None).await?;
-    let settled = store.settled(&batch.key).await;
     let lines = batch.lines;
-    let rest = batch.behind(&settled).unwrap_or(batch);
+    let left = store.left_of(batch).await?;
     // Some of the others may be dead letters; whoever set them aside has counted them, or was killed.
-    let tally = Tally { delivered: u64::from(lines - rest.lines), ..Tally::default() };
-    Some((id, Load { parts: vec![Arc::new(rest)], tally, frame: Some((id, lines)), oldest: None }))
+    let settled = lines - left.as_ref().map_or(0, |left| left.lines);
+    let tally = Tally { delivered: u64::from(settled), ..Tally::default() };
+    let parts = left.into_iter().map(Arc::new).collect();
+    Some((id, Load { parts, tally, frame: Some((id, lines)), oldest: None }))
 }
 
 fn settle(store: &Store, records: &mut Records) {

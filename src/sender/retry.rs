@@ -117,8 +117,6 @@ pub struct Refusals {
     in_a_row: AtomicU32,
     /// Set aside since that was last told.
     untold: AtomicU32,
-    /// Being set aside: on their way to the disk, their positions not yet committed.
-    under_way: AtomicU32,
 }
 
 impl Refusals {
@@ -130,19 +128,6 @@ impl Refusals {
     /// A record has been set aside: whether it is the first of a burst, to be told at once.
     pub fn begins_a_burst(&self) -> bool {
         self.untold.fetch_add(1, Relaxed) == 0
-    }
-
-    /// Runs `keep`, which brings a record to the dead-letter store.
-    pub async fn set_aside<T>(&self, keep: impl Future<Output = T>) -> T {
-        self.under_way.fetch_add(1, Relaxed);
-        let kept = keep.await;
-        self.under_way.fetch_sub(1, Relaxed);
-        kept
-    }
-
-    /// Whether a record is being set aside.
-    pub fn is_under_way(&self) -> bool {
-        self.under_way.load(Relaxed) > 0
     }
 
     /// How many have been set aside in this burst.

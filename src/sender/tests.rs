@@ -1,7 +1,7 @@
 //! The sender over a real store against a receiver that hangs, a disk that is slow, and a state directory that goes away.
 
 use super::*;
-use crate::position::{Cover, Generation, Range};
+use crate::position::{Cover, Generation, Range, Ranges};
 use crate::sender::spool::fault::faulty::{self, Disk};
 use crate::sender::spool::{DeadLetter, Options};
 use crate::source::{Container, SourceKey};
@@ -35,13 +35,21 @@ pub(crate) fn batch(container: u8, number: u64, bytes: usize) -> Batch {
     let mut cover = Cover::default();
     cover.push(1, &[Range::new(number, number + 1)]);
     let body = record(container, number, bytes).into();
-    Batch { key: key(container), body, cover, carried: Vec::new(), lines: 1, oldest_ms: 0 }
+    Batch { key: key(container), body, cover, carried: Vec::new(), lines: 1, oldest_ms: 0, again: false }
 }
 
 /// The same, refused.
 pub(crate) fn letter(container: u8, number: u64, bytes: usize) -> DeadLetter {
     let Batch { key, body, cover, lines, .. } = batch(container, number, bytes);
-    DeadLetter { key, cover: cover.ranges(), lines, record: body, status: 400, answer: "no".into() }
+    DeadLetter {
+        key,
+        cover: cover.ranges(),
+        carried: Vec::new(),
+        lines,
+        record: body,
+        status: 400,
+        answer: "no".into(),
+    }
 }
 
 /// A fault for batches that hold this record.
@@ -120,6 +128,21 @@ impl Bench {
 
     /// One line has been parsed.
     fn read(&mut self, container: u8, bytes: usize) {
+        let (text, number) = (record(container, self.read, bytes), self.read);
+        let records = self.records_for(container);
+        records.body.extend_from_slice(text.as_bytes());
+        records.cover(&[Range::new(number, number + 1)], 1, Instant::now());
+        self.read += 1;
+    }
+
+    /// A record that stands for no bytes.
+    fn gap(&mut self, container: u8, number: u64) {
+        let records = self.records_for(container);
+        records.body.extend_from_slice(record(container, number, 10).as_bytes());
+        records.cover(&[], 0, Instant::now());
+    }
+
+    fn records_for(&mut self, container: u8) -> &mut Records {
         let SourceKey { container: id, generation } = key(container);
         let name = "app".to_owned();
         let (service, log_driver) = (name.clone(), "json-file".into());
@@ -136,10 +159,7 @@ impl Bench {
             max_size: None,
         };
         let source = Arc::new(Source { container: container_of.into(), generation });
-        let records = self.sender.records_for(&source);
-        records.body.extend_from_slice(record(container, self.read, bytes).as_bytes());
-        records.cover(&[Range::new(self.read, self.read + 1)], 1, Instant::now());
-        self.read += 1;
+        self.sender.records_for(&source)
     }
 
     /// Waits for an event, not for long.
@@ -336,27 +356,95 @@ fn a_batch_that_was_taken_apart_in_part_is_not_taken_apart_again() {
     }
 }
 
-/// A batch from the spool is in the air at the end, and need not land; but its record is on its way to the dead letters.
+/// A batch from the spool is in the air at the end, and need not land; its record is on its way to the dead letters. The process ends,
+/// without waiting for that, or is killed when the letter is there.
 #[test]
-fn a_drain_waits_for_a_record_that_is_being_set_aside() {
+fn a_record_is_set_aside_once_however_the_process_ends() {
+    for killed in [false, true] {
+        let mut bench = Bench::new(Receives::default(), "1");
+        bench.receiver.stop_listening();
+        (0..3).for_each(|_| bench.read(1, 10));
+        bench.drive("they are in the spool", |bench| bench.sender.is_drained());
+        bench.sync();
+        let asked = bench.receiver.totals().requests;
+        bench.disk.slow_down(Duration::from_millis(if killed { 10 } else { 100 }));
+        bench.receiver.set_fault(Fault::Hang);
+        bench.receiver.script(std::iter::repeat_n(refuses(1), 4));
+        bench.receiver.start_listening().unwrap();
+        let letter = bench.state.join("dead/dead-letters.ndjson");
+        let written = |_: &Bench| fs::read_to_string(&letter).is_ok_and(|text| text.ends_with('\n'));
+        bench.drive("the record is written", written);
+        assert!(bench.receiver.totals().requests > asked && bench.sender.is_drained());
+        if killed {
+            bench.disk.die();
+            bench.store.clone().crash();
+            bench.disk.revive();
+            bench.disk.slow_down(Duration::ZERO);
+            (bench.store, bench.sender, bench.metrics) = begin(&bench.config, &bench.disk);
+        } else {
+            bench.restart(false);
+            bench.disk.slow_down(Duration::ZERO);
+        }
+        bench.receiver.set_fault(Fault::None);
+        bench.drive("the rest has come", |bench| bench.store.usage().frames == 0);
+        assert_eq!((bench.came(1), bench.set_aside()), (vec![0, 2], vec![1]), "killed: {killed}");
+    }
+}
+
+/// Two batches of one source that cover nothing, each committed with its answer lost; then both once more, from the spool of a
+/// process that was killed.
+#[test]
+fn batches_that_cover_nothing_all_come_and_none_twice() {
     let mut bench = Bench::new(Receives::default(), "1");
+    for number in 0..2 {
+        bench.receiver.script([Fault::AcceptThenReset, Fault::AcceptThenReset]);
+        bench.gap(1, number);
+        bench.drive("it has come", |bench| bench.receiver.totals().records == number + 1);
+        bench.drive("it is settled", |bench| bench.sender.is_drained() && bench.store.usage().frames == 0);
+    }
+    assert!(bench.receiver.totals().duplicate_batches >= 2, "each was recognized");
     bench.receiver.stop_listening();
-    (0..2).for_each(|_| bench.read(1, 10));
-    bench.drive("they are in the spool", |bench| bench.sender.is_drained());
+    for number in 2..4 {
+        bench.gap(1, number);
+        bench.drive("it is in the spool", |bench| bench.sender.is_drained());
+    }
+    // Nothing of their delivery reaches the disk.
     bench.sync();
-    bench.disk.slow_down(Duration::from_secs(1));
-    bench.receiver.set_fault(Fault::Hang);
-    bench.receiver.script(std::iter::repeat_n(refuses(0), 2));
+    bench.disk.fail_syncs(u32::MAX);
     bench.receiver.start_listening().unwrap();
-    let written = |bench: &Bench| {
-        let text = fs::read_to_string(bench.state.join("dead/dead-letters.ndjson"));
-        text.is_ok_and(|text| text.ends_with('\n'))
-    };
-    bench.drive("the record is written and not synced", written);
-    assert!(!bench.sender.is_drained());
-    bench.restart(false);
-    bench.disk.slow_down(Duration::ZERO);
-    bench.receiver.set_fault(Fault::None);
-    bench.drive("the rest has come", |bench| bench.store.usage().frames == 0);
-    assert_eq!((bench.came(1), bench.set_aside()), (vec![1], vec![0]));
+    bench.drive("they have come", |bench| bench.receiver.totals().records == 4);
+    bench.drive("nothing is in the air", |bench| bench.sender.aloft.is_empty());
+    bench.disk.die();
+    bench.store.clone().crash();
+    bench.disk.revive();
+    bench.disk.fail_syncs(0);
+    let before = bench.receiver.totals().duplicate_batches;
+    (bench.store, bench.sender, bench.metrics) = begin(&bench.config, &bench.disk);
+    assert_eq!(bench.store.usage().frames, 2, "the next process has them again");
+    bench.drive("they are settled", |bench| bench.store.usage().frames == 0);
+    assert_eq!((bench.came(1), bench.receiver.totals().duplicate_batches), (vec![0, 1, 2, 3], before + 2));
+    bench.receiver.ledger(|ledger| assert_eq!(ledger.violations(), [] as [String; 0]));
+}
+
+/// The last thing that reached the disk before a kill was that the records of a frame are settled, not that the frame is done with.
+#[test]
+fn a_frame_that_is_settled_is_not_sent_again() {
+    let mut bench = Bench::new(Receives { forgetful: true, ..Receives::default() }, "1");
+    let carried = vec![(Generation(9), Ranges::from_iter([Range::new(3, 4)]))];
+    let mut carrier = Batch { carried, ..batch(1, 3, 10) };
+    carrier.cover = Cover::default();
+    carrier.cover.push(1, &[]);
+    let batches = [batch(1, 0, 10), batch(1, 1, 10), batch(2, 2, 10), carrier, batch(1, 4, 10)];
+    for batch in &batches {
+        bench.runtime.block_on(bench.store.append(batch)).unwrap();
+    }
+    [0, 2, 3].iter().for_each(|at: &usize| bench.store.commit(batches[*at].claims()));
+    bench.runtime.block_on(bench.store.dead_letter(letter(1, 5, 10))).unwrap();
+    bench.store.commit(vec![(key(1), Ranges::from_iter([Range::new(5, 6)]))]);
+    assert_eq!(bench.runtime.block_on(bench.store.drain_dead_letters()).unwrap().letters, 1);
+    bench.restart(true);
+    bench.drive("the spool is empty", |bench| bench.store.usage().frames == 0);
+    assert_eq!((bench.came(1), bench.came(2)), (vec![1, 4, 5], vec![]), "what is not settled, and the dead letter");
+    bench.drive("nothing is in the air", |bench| bench.sender.aloft.is_empty());
+    bench.assert_conserved();
 }

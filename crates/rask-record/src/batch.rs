@@ -11,6 +11,8 @@ pub struct BatchHeader<'a> {
     pub generation: u64,
     /// `0-500,620-700`; may be empty.
     pub cover: &'a str,
+    /// Hash of the body, written as 16 hexadecimal digits: what a batch whose cover is empty is told by.
+    pub body: Option<u64>,
 }
 
 /// Why a header is not understood.
@@ -28,7 +30,7 @@ impl std::error::Error for BatchHeaderError {}
 impl<'a> BatchHeader<'a> {
     /// Reads version 1. Keys may come in any order; unknown keys are passed over, so that version 1 can grow.
     pub fn parse(text: &'a str) -> Result<Self, BatchHeaderError> {
-        let (mut version, mut container, mut generation, mut cover) = (None, None, None, None);
+        let (mut version, mut container, mut generation, mut cover, mut body) = (None, None, None, None, None);
         for part in text.split(';') {
             let (key, value) = part.split_once('=').ok_or(BatchHeaderError("a part without ="))?;
             match key {
@@ -36,6 +38,7 @@ impl<'a> BatchHeader<'a> {
                 "container" => container = Some(value),
                 "generation" => generation = Some(value),
                 "cover" => cover = Some(value),
+                "body" => body = Some(value),
                 _ => {}
             }
         }
@@ -43,15 +46,17 @@ impl<'a> BatchHeader<'a> {
             return Err(BatchHeaderError("version is not 1"));
         }
         let container = container.filter(|id| is_hex(id, 64)).ok_or(BatchHeaderError("container is not 64 digits"))?;
-        let generation = generation
-            .filter(|digits| is_hex(digits, 16))
-            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-            .ok_or(BatchHeaderError("generation is not 16 digits"))?;
+        let generation = generation.and_then(number).ok_or(BatchHeaderError("generation is not 16 digits"))?;
         let cover = cover
             .filter(|cover| cover.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b',')))
             .ok_or(BatchHeaderError("cover is not a list of ranges"))?;
-        Ok(Self { container, generation, cover })
+        let body = body.map(|digits| number(digits).ok_or(BatchHeaderError("body is not 16 digits"))).transpose()?;
+        Ok(Self { container, generation, cover, body })
     }
+}
+
+fn number(digits: &str) -> Option<u64> {
+    u64::from_str_radix(Some(digits).filter(|digits| is_hex(digits, 16))?, 16).ok()
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {
@@ -61,6 +66,7 @@ fn is_hex(text: &str, digits: usize) -> bool {
 /// The header's value.
 impl fmt::Display for BatchHeader<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "v=1;container={};generation={:016x};cover={}", self.container, self.generation, self.cover)
+        write!(f, "v=1;container={};generation={:016x};cover={}", self.container, self.generation, self.cover)?;
+        self.body.map_or(Ok(()), |body| write!(f, ";body={body:016x}"))
     }
 }

@@ -98,10 +98,13 @@ fn strictness_names_what_is_wrong() {
 fn batch_headers() {
     let text = format!("v=1;container={ID};generation=00000000000000ff;cover=0-500,620-700");
     let header = BatchHeader::parse(&text).unwrap();
-    assert_eq!(header, BatchHeader { container: ID, generation: 255, cover: "0-500,620-700" });
+    assert_eq!(header, BatchHeader { container: ID, generation: 255, cover: "0-500,620-700", body: None });
     assert_eq!(header.to_string(), text);
     let empty = format!("v=1;container={ID};generation=0000000000000000;cover=");
     assert_eq!(BatchHeader::parse(&empty).unwrap().cover, "");
+    let told = format!("{empty};body=00000000000000ab");
+    let told_by = BatchHeader::parse(&told).unwrap();
+    assert_eq!((told_by.cover, told_by.body, told_by.to_string()), ("", Some(0xab), told.clone()));
     let grown = format!("{text};color=red");
     assert_eq!(BatchHeader::parse(&grown), Ok(header));
     for wrong in [
@@ -113,6 +116,8 @@ fn batch_headers() {
         &text.replace("generation=00", "generation="),
         &text.replace("0-500", "a-b"),
         &text.replace(";cover=0-500,620-700", ""),
+        &format!("{empty};body=ab"),
+        &format!("{empty};body=00000000000000AB"),
     ] {
         assert!(BatchHeader::parse(wrong).is_err(), "{wrong}");
     }

@@ -66,6 +66,22 @@ fn repeated(count: u64) -> Result<(u16, String), String> {
     Ok((200, format!("{{\"accepted\":0,\"malformed\":0,\"duplicate\":{count}}}")))
 }
 
+/// The cover of a batch that covers nothing, and what tells it from others.
+fn nothing(seqs: std::ops::Range<u64>) -> String {
+    format!(";body={:016x}", rask_log_forwarder::position::fnv1a(body(seqs).as_bytes()))
+}
+
+#[test]
+fn batches_that_cover_nothing_are_told_by_their_bodies() {
+    let receiver = Receiver::start(Options::default()).unwrap();
+    assert_eq!(batch(&receiver, &nothing(0..1), 0..1), accepted(1));
+    assert_eq!(batch(&receiver, &nothing(1..2), 1..2), accepted(1));
+    assert_eq!(batch(&receiver, &nothing(0..1), 0..1), repeated(1));
+    assert_eq!(batch(&receiver, &nothing(1..2), 1..2), repeated(1));
+    assert_eq!(receiver.committed(ID, 1).to_string(), "");
+    receiver.ledger(|ledger| assert_eq!((ledger.distinct(), ledger.violations()), (2, &[] as &[String])));
+}
+
 #[test]
 fn answers_of_the_wire_format() {
     let receiver = Receiver::start(Options::default()).unwrap();
@@ -101,6 +117,9 @@ fn breaches_are_told() {
     check(request("1-1,3-2", body(0..1), 1), 400, "not a list of ranges");
     check(request("5-6,6-7", body(0..1), 1), 400, "merged");
     check(request("0-1", body(7..9), 2), 200, "not the same bytes again");
+    check(request("", body(0..1), 1), 200, "hash of the body");
+    check(request(";body=0000000000000001", body(1..2), 1), 200, "hash of the body");
+    check(request("90-91;body=0000000000000001", body(0..1), 1), 200, "hash of the body");
     let mut anonymous = request("", body(0..1), 1);
     anonymous.headers_mut().remove("x-rask-batch");
     check(anonymous, 200, "x-rask-batch is missing");
@@ -204,11 +223,13 @@ fn a_durable_receiver_goes_on_where_it_was() {
     let options = Options { state: Some(dir.path().join("state.json")), ..Options::default() };
     let first = Receiver::start(options.clone()).unwrap();
     assert_eq!(batch(&first, "0-10", 0..2), accepted(2));
+    assert_eq!(batch(&first, &nothing(9..10), 9..10), accepted(1));
     drop(first);
     let second = Receiver::start(options.clone()).unwrap();
     assert_eq!(batch(&second, "0-10", 0..2), repeated(2));
+    assert_eq!(batch(&second, &nothing(9..10), 9..10), repeated(1));
     assert_eq!(batch(&second, "10-20", 3..4), accepted(1));
-    assert_eq!(second.ledger(|ledger| (ledger.distinct(), ledger.missing(0))), (3, 1));
+    assert_eq!(second.ledger(|ledger| (ledger.distinct(), ledger.missing(0))), (4, 6));
     drop(second);
     std::fs::write(dir.path().join("state.json"), "{").unwrap();
     assert!(Receiver::start(options).is_err(), "a broken state is not an empty one");

@@ -5,7 +5,9 @@
 //! left. Marking needs no space, so that a full disk cannot come between. What a crash leaves is a draining file.
 
 use super::letters::{Letter, Line, Lines, MOVED, Seen};
+use super::state::State;
 use super::{AppendError, DeadLetter, disk, fault};
+use crate::source::SourceKey;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -20,6 +22,8 @@ const ANSWER_BYTES: usize = 2048;
 /// What is taken at a time, so that batches need not wait for long.
 const SLICE_LETTERS: usize = 64;
 const SLICE_BYTES: usize = 1 << 20;
+/// How much older than the newest position a letter may be whose own is not on disk: clocks are set back.
+const FRESH_MS: u64 = 60_000;
 
 /// What has become of the letters of a drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -90,6 +94,7 @@ impl DeadLetters {
             container: letter.key.container.clone(),
             generation: letter.key.generation.to_string(),
             cover: letter.cover.to_string(),
+            carried: letter.carried.iter().map(|(of, cover)| (of.to_string(), cover.to_string())).collect(),
             lines: letter.lines,
             record: String::from_utf8_lossy(&letter.record).trim_end_matches('\n').to_owned(),
         };
@@ -265,6 +270,38 @@ impl DeadLetters {
         moved.stopped = stopped.map(|why| why.to_string());
         moved
     }
+}
+
+/// Takes the lines of new letters as settled: a process that was killed may have written a letter and not its position. Old ones are
+/// left alone: of a generation that was forgotten nothing must be known again.
+///
+/// # Errors
+/// When a file cannot be read, or not be synced: what a killed process wrote may stand in the page cache only.
+pub(super) fn settle_fresh(dir: &Path, state: &mut State) -> io::Result<()> {
+    let Some(newest) = state.positions.values().map(|entry| entry.updated_ms).max() else { return Ok(()) };
+    let since = newest.saturating_sub(FRESH_MS);
+    for name in [DRAINING, FILE] {
+        let file = match File::open(dir.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        if disk::millis(file.metadata()?.modified()?) < since {
+            continue;
+        }
+        fault::sync_data(&file)?;
+        let mut lines = Lines::new(file);
+        while let Some((_, seen)) = lines.next()? {
+            if let Seen::Letter(letter) = seen
+                && letter.time_ms >= since
+            {
+                let Letter { key, cover, carried, time_ms, .. } = *letter;
+                for (generation, ranges) in carried.into_iter().chain([(key.generation, cover)]) {
+                    state.add(&SourceKey { container: key.container.clone(), generation }, &ranges, time_ms);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Letters in a file that are not in the spool again.

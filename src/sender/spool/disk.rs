@@ -59,7 +59,12 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 
 /// Milliseconds since the Unix epoch.
 pub(super) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    millis(SystemTime::now())
+}
+
+/// Milliseconds from the Unix epoch to `time`.
+pub(super) fn millis(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Names of the entries of a directory, sorted; empty when it cannot be read.

@@ -25,6 +25,8 @@ const ZSTD: u8 = 1;
 const RAW_ID: u8 = 2;
 /// Behind the cover, within its length, stands what the batch carries.
 const CARRIES: u8 = 4;
+/// A dead letter that is sent again.
+const AGAIN: u8 = 8;
 
 /// Longest body that is written or believed, uncompressed: one record of the longest line, escaped throughout, with room.
 pub(super) const MAX_RAW: usize = 64 << 20;
@@ -48,7 +50,8 @@ pub(super) struct Head {
     pub(super) lines: u32,
     cover_len: u32,
     body_len: u32,
-    raw_len: u32,
+    /// Bytes of the body, uncompressed.
+    pub(super) raw_len: u32,
 }
 
 impl Head {
@@ -70,7 +73,7 @@ impl Head {
             body_len: u32_at(bytes, 52),
             raw_len: u32_at(bytes, 56),
         };
-        let known = head.flags & !(ZSTD | RAW_ID | CARRIES) == 0;
+        let known = head.flags & !(ZSTD | RAW_ID | CARRIES | AGAIN) == 0;
         let lengths = head.cover_len as usize <= MAX_COVER
             && head.raw_len as usize <= MAX_RAW
             && head.body_len <= head.raw_len.saturating_add(head.raw_len / 128).saturating_add(1024)
@@ -113,8 +116,12 @@ impl Head {
     /// What the batch settles, from the first [`Self::prefix_len`] bytes of a payload whose checksum is right.
     pub(super) fn claims(&self, prefix: &[u8]) -> Option<Vec<(SourceKey, Ranges)>> {
         let (key, cover, carried) = self.source_and_cover(prefix)?;
-        let batch = Batch { key, body: Bytes::new(), cover, carried, lines: self.lines, oldest_ms: self.oldest_ms };
-        Some(batch.claims())
+        Some(self.batch(key, Bytes::new(), cover, carried).claims())
+    }
+
+    fn batch(&self, key: SourceKey, body: Bytes, cover: Cover, carried: Carried) -> Batch {
+        let (lines, oldest_ms, again) = (self.lines, self.oldest_ms, self.flags & AGAIN != 0);
+        Batch { key, body, cover, carried, lines, oldest_ms, again }
     }
 
     fn source_and_cover(&self, prefix: &[u8]) -> Option<(SourceKey, Cover, Carried)> {
@@ -220,7 +227,8 @@ impl Codec {
         let head = Head {
             flags: if zstd { ZSTD } else { 0 }
                 | if hex.is_some() { RAW_ID } else { 0 }
-                | if carried.is_empty() { 0 } else { CARRIES },
+                | if carried.is_empty() { 0 } else { CARRIES }
+                | if batch.again { AGAIN } else { 0 },
             container_len: container.len() as u8,
             payload_crc: crc32fast::hash(&out[HEAD_BYTES..]),
             id,
@@ -255,9 +263,7 @@ impl Codec {
         let body = &payload[head.prefix_len()..];
         let raw_len = head.raw_len as usize;
         let body = if head.flags & ZSTD == 0 { body.to_vec() } else { self.decompress(body, raw_len)? };
-        let batch =
-            Batch { key, body: Bytes::from(body), cover, carried, lines: head.lines, oldest_ms: head.oldest_ms };
-        (batch.body.len() == raw_len).then_some(batch)
+        (body.len() == raw_len).then(|| head.batch(key, Bytes::from(body), cover, carried))
     }
 
     /// Never more than `raw_len` bytes: the vector's capacity is the bound.
@@ -305,7 +311,7 @@ mod tests {
         }
         let key = SourceKey { container: container.into(), generation: Generation(u64::MAX - 7) };
         let carried = Carried::default();
-        Batch { key, body: body.into(), cover, carried, lines: 3, oldest_ms: 1_790_000_000_123 }
+        Batch { key, body: body.into(), cover, carried, lines: 3, oldest_ms: 1_790_000_000_123, again: false }
     }
 
     fn head_of(frame: &[u8]) -> Option<Head> {
@@ -319,12 +325,13 @@ mod tests {
             carried in prop::collection::vec((any::<u64>(), 0..900u64, 0..90u64), 0..4),
             id: u64,
             hex: bool,
+            again: bool,
         ) {
             let container = if hex { "0123456789abcdef".repeat(4) } else { "a-name_of.theirs".into() };
             let carried = carried.iter().map(|(generation, at, len)| {
                 (Generation(*generation), Ranges::from_iter([Range::new(*at, at + len)]))
             });
-            let batch = Batch { carried: carried.collect(), ..batch(&container, &bodies) };
+            let batch = Batch { carried: carried.collect(), again, ..batch(&container, &bodies) };
             let (mut codec, mut frame) = (Codec::default(), Vec::new());
             codec.encode(id, &batch, &mut frame).unwrap();
             let head = head_of(&frame).unwrap();

@@ -72,7 +72,7 @@ fn batch(i: u64) -> Batch {
         body.extend((0..30).map(|_| if i.is_multiple_of(2) { b'x' } else { rng.alphanumeric() as u8 }));
         body.push(b'\n');
     }
-    Batch { key: key(), body: body.into(), cover, carried: Vec::new(), lines: 10, oldest_ms: i }
+    Batch { key: key(), body: body.into(), cover, carried: Vec::new(), lines: 10, oldest_ms: i, again: false }
 }
 
 fn damage(dir: &Path, piece: &[u8]) {

@@ -27,6 +27,9 @@ pub(super) struct Line {
     pub(super) container: String,
     pub(super) generation: String,
     pub(super) cover: String,
+    /// Generations and covers of earlier files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) carried: Vec<(String, String)>,
     /// Lines of the log that the record was made from. Letters of the first version do not say.
     #[serde(default = "one")]
     pub(super) lines: u32,
@@ -50,6 +53,8 @@ pub struct Letter {
     pub key: SourceKey,
     /// The lines that it was made from.
     pub cover: Ranges,
+    /// Lines of earlier generations that it was made from as well.
+    pub carried: Carried,
     /// How many they are.
     pub lines: u32,
     /// The record, without its newline.
@@ -67,12 +72,12 @@ impl Letter {
             && line.record.len() < MAX_RAW
             && !line.record.contains('\n')
             && serde_json::from_str::<serde::de::IgnoredAny>(&line.record).is_ok();
-        let generation = Some(&line.generation).filter(|text| text.len() == 16)?;
-        let key =
-            SourceKey { container: line.container, generation: Generation(u64::from_str_radix(generation, 16).ok()?) };
+        let key = SourceKey { container: line.container, generation: generation(&line.generation)? };
         let cover = line.cover.parse().ok()?;
+        let carried = line.carried.iter().map(|(of, cover)| Some((generation(of)?, cover.parse().ok()?)));
+        let carried = carried.collect::<Option<_>>()?;
         let Line { time_ms, status, answer, lines, record, .. } = line;
-        (named && is_record).then_some(Self { time_ms, status, answer, key, cover, lines, record })
+        (named && is_record).then_some(Self { time_ms, status, answer, key, cover, carried, lines, record })
     }
 
     /// What the spool takes: a batch of this one record.
@@ -81,10 +86,15 @@ impl Letter {
         cover.push(self.lines, self.cover.as_slice());
         let mut body = self.record;
         body.push('\n');
-        // Carried lines were committed when the letter was written.
+        // Those that it carries are settled since it was written, and in no cover that a receiver sees.
         let carried = Carried::default();
-        Batch { key: self.key, body: body.into(), cover, carried, lines: self.lines, oldest_ms: self.time_ms }
+        let (lines, oldest_ms) = (self.lines, self.time_ms);
+        Batch { key: self.key, body: body.into(), cover, carried, lines, oldest_ms, again: true }
     }
+}
+
+fn generation(digits: &str) -> Option<Generation> {
+    u64::from_str_radix(Some(digits).filter(|digits| digits.len() == 16)?, 16).ok().map(Generation)
 }
 
 /// What a line is.

@@ -26,12 +26,14 @@ pub struct SegmentListing {
     pub bytes: u64,
     /// Frames, retired ones included.
     pub frames: u64,
-    /// Frames not retired.
+    /// Frames of which something is left to be sent.
     pub pending_frames: u64,
-    /// Records of pending frames.
+    /// Records that are left.
     pub pending_records: u64,
-    /// Lines of pending frames.
+    /// Their lines.
     pub pending_lines: u64,
+    /// Their bytes, as [`export`] shows them.
+    pub pending_bytes: u64,
     /// Bytes that belong to no frame.
     pub damaged_bytes: u64,
 }
@@ -64,7 +66,7 @@ pub struct DeadListing {
     pub damaged: u64,
 }
 
-/// Summarizes the state directory `dir`. Payloads are not checked.
+/// Summarizes the state directory `dir`. Payloads are not checked where nothing of them is settled.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -74,14 +76,20 @@ pub fn list(dir: &Path) -> io::Result<Listing> {
     let blind = loaded.damaged;
     let state = loaded.state.unwrap_or_default();
     let mut listing = Listing { quarantined: disk::names(&dir.join("quarantine")), blind, ..Listing::default() };
+    let mut reader = Reader::new(&state);
     for_each_segment(dir, |name, file, first| {
         let mut seen = SegmentListing { name, bytes: file.metadata()?.len(), ..SegmentListing::default() };
-        seen.damaged_bytes = for_each_frame(file, first, &mut |_, head| {
-            let wanted = !state.is_retired(head.id);
+        seen.damaged_bytes = for_each_frame(file, first, &mut |at, head| {
             seen.frames += 1;
-            seen.pending_frames += u64::from(wanted);
-            seen.pending_records += if wanted { u64::from(head.records) } else { 0 };
-            seen.pending_lines += if wanted { u64::from(head.lines) } else { 0 };
+            let (records, lines, bytes) = match reader.pending(file, at, head) {
+                Pending::Nothing => return Ok(()),
+                Pending::Part(left) => (left.records() as u64, left.lines, left.body.len() as u64),
+                Pending::Whole => (u64::from(head.records), head.lines, u64::from(head.raw_len)),
+            };
+            seen.pending_frames += 1;
+            seen.pending_records += records;
+            seen.pending_lines += u64::from(lines);
+            seen.pending_bytes += bytes;
             Ok(())
         })?;
         listing.segments.push(seen);
@@ -91,24 +99,22 @@ pub fn list(dir: &Path) -> io::Result<Listing> {
     Ok(listing)
 }
 
-/// Shows every batch that waits in the spool to `visit`, oldest first. Returns how many frames are damaged and left out.
+/// Shows what is left of every batch in the spool to `visit`, oldest first. Returns how many frames are damaged and left out.
 ///
 /// # Errors
 /// When the directory cannot be read, and those of `visit`.
 pub fn export(dir: &Path, mut visit: impl FnMut(&Batch) -> io::Result<()>) -> io::Result<u64> {
     std::fs::read_dir(dir)?;
     let state: State = cursor::load(dir)?.state.unwrap_or_default();
-    let (mut codec, mut payload, mut damaged) = (Codec::default(), Vec::new(), 0);
+    let (mut reader, mut damaged) = (Reader::new(&state), 0);
     for_each_segment(dir, |_, file, first| {
         let lost = for_each_frame(file, first, &mut |at, head| {
             if state.is_retired(head.id) {
                 return Ok(());
             }
-            segment::read_payload(file, at, head, &mut payload);
-            let batch = codec.decode(head, &payload);
-            super::frame::trim(&mut payload);
+            let batch = reader.batch(file, at, head);
             damaged += u64::from(batch.is_none());
-            batch.map_or(Ok(()), |batch| visit(&batch))
+            batch.and_then(|batch| state.left_of(batch)).map_or(Ok(()), |left| visit(&left))
         })?;
         damaged += u64::from(lost > 0);
         Ok(())
@@ -145,6 +151,50 @@ pub fn dead_letters(dir: &Path, mut visit: impl FnMut(Letter) -> io::Result<()>)
         }
     }
     Ok(listing)
+}
+
+/// What is left to be sent of a frame.
+enum Pending {
+    Nothing,
+    Part(Batch),
+    Whole,
+}
+
+/// Reads frames and compares them with the positions.
+struct Reader<'a> {
+    state: &'a State,
+    codec: Codec,
+    payload: Vec<u8>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(state: &'a State) -> Self {
+        Self { state, codec: Codec::default(), payload: Vec::new() }
+    }
+
+    /// One that is damaged counts as a whole.
+    fn pending(&mut self, file: &File, at: u64, head: &Head) -> Pending {
+        if self.state.is_retired(head.id) {
+            return Pending::Nothing;
+        }
+        segment::read_prefix(file, at, head, &mut self.payload);
+        let claims = head.claims(&self.payload);
+        if !claims.is_some_and(|claims| self.state.knows_any(&claims)) {
+            return Pending::Whole;
+        }
+        match self.batch(file, at, head) {
+            None => Pending::Whole,
+            Some(batch) => self.state.left_of(batch).map_or(Pending::Nothing, Pending::Part),
+        }
+    }
+
+    /// `None` when it is damaged.
+    fn batch(&mut self, file: &File, at: u64, head: &Head) -> Option<Batch> {
+        segment::read_payload(file, at, head, &mut self.payload);
+        let batch = self.codec.decode(head, &self.payload);
+        super::frame::trim(&mut self.payload);
+        batch
+    }
 }
 
 fn for_each_segment(dir: &Path, mut visit: impl FnMut(String, &File, u64) -> io::Result<()>) -> io::Result<()> {

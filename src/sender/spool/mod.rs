@@ -34,7 +34,7 @@ mod worker;
 
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::position::Ranges;
+use crate::position::{Carried, Ranges};
 use crate::sender::batch::Batch;
 use crate::source::SourceKey;
 use bytes::Bytes;
@@ -90,6 +90,8 @@ pub struct DeadLetter {
     pub key: SourceKey,
     /// The lines that it was made from.
     pub cover: Ranges,
+    /// Lines of earlier generations that it was made from as well.
+    pub carried: Carried,
     /// How many they are.
     pub lines: u32,
     /// The record as it was sent.
@@ -98,6 +100,16 @@ pub struct DeadLetter {
     pub status: u16,
     /// Body of the answer; the first 2 KiB are kept.
     pub answer: String,
+}
+
+impl DeadLetter {
+    /// What is settled with it.
+    fn claims(&self) -> impl Iterator<Item = (SourceKey, &Ranges)> {
+        let carried = self.carried.iter().map(|(generation, ranges)| {
+            (SourceKey { container: self.key.container.clone(), generation: *generation }, ranges)
+        });
+        carried.chain([(self.key.clone(), &self.cover)])
+    }
 }
 
 /// How much is in the spool.
@@ -248,6 +260,9 @@ impl Store {
         let journal =
             journal::Journal::open(spool, quarantine(), segment_bytes, metrics.clone(), state, &mut recovered)?;
         let spooled = recovered.positions.keys().map(|key| key.container.clone()).collect();
+        if let Err(error) = dead::settle_fresh(&dir, state) {
+            tracing::warn!(%error, "the dead letters cannot be read; the newest may become dead letters once more");
+        }
         for (key, entry) in &state.positions {
             recovered.positions.entry(key.clone()).or_default().union(&entry.ranges);
         }
@@ -301,9 +316,10 @@ impl Store {
         self.ask(|answer| Ask::Next(after, answer)).await.unwrap_or(None)
     }
 
-    /// What is settled of a source, the frames of the spool apart: delivered, or a dead letter, by this process or by an earlier one.
-    pub async fn settled(&self, key: &SourceKey) -> Ranges {
-        self.ask(|answer| Ask::Settled(key.clone(), answer)).await.unwrap_or_default()
+    /// What is left to be sent of a batch that [`Self::next`] has given out: the records that are neither delivered nor dead letters yet.
+    /// A dead letter that is sent again is left as it is. `Some(None)` when all of it is settled, `None` when the store is closed.
+    pub async fn left_of(&self, batch: Batch) -> Option<Option<Batch>> {
+        self.ask(|answer| Ask::Left(batch, answer)).await
     }
 
     /// This batch, of so many lines, was delivered, or its records are dead letters: its cover becomes a position. In any order.
@@ -343,7 +359,8 @@ impl Store {
         self.shared.wake.notify_all();
     }
 
-    /// Keeps a refused record. Durable when it returns.
+    /// Keeps a refused record, and takes the lines that it was made from as settled. Durable when it returns, but for the position, which
+    /// the letter itself tells after a crash. Goes on even when nobody waits for it any more.
     ///
     /// # Errors
     /// `Full` also when the dead letters have an eighth of the bound.

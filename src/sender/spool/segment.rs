@@ -59,12 +59,9 @@ fn head_at(file: &File, at: u64, len: u64, ids: &Range<u64>) -> Option<Head> {
 /// Checks the payload of the frame at `at` without holding it, and leaves its container and cover in `prefix`.
 pub(super) fn check(file: &File, at: u64, head: &Head, prefix: &mut Vec<u8>) -> bool {
     let mut crc = crc32fast::Hasher::new();
-    let mut at = at + HEAD_BYTES as u64;
-    prefix.clear();
-    prefix.resize(head.prefix_len(), 0);
-    read_lenient(file, prefix, at);
+    read_prefix(file, at, head, prefix);
     crc.update(prefix);
-    at += prefix.len() as u64;
+    let mut at = at + (HEAD_BYTES + prefix.len()) as u64;
     let mut left = head.payload_len() - head.prefix_len();
     let mut buffer = vec![0; CHUNK.min(left)];
     while left > 0 {
@@ -75,6 +72,13 @@ pub(super) fn check(file: &File, at: u64, head: &Head, prefix: &mut Vec<u8>) -> 
         left -= part;
     }
     crc.finalize() == head.payload_crc
+}
+
+/// Replaces `prefix` with container and cover of the frame at `at`, unchecked.
+pub(super) fn read_prefix(file: &File, at: u64, head: &Head, prefix: &mut Vec<u8>) {
+    prefix.clear();
+    prefix.resize(head.prefix_len(), 0);
+    read_lenient(file, prefix, at + HEAD_BYTES as u64);
 }
 
 /// Replaces `payload` with that of the frame at `at`.

@@ -8,6 +8,7 @@
 use super::frame::{from_hex, to_hex};
 use crate::limits::{GENERATIONS, MAX_RANGES};
 use crate::position::{Generation, Range, Ranges, put_varint, take_varint};
+use crate::sender::batch::Batch;
 use crate::source::SourceKey;
 use std::collections::{HashMap, HashSet};
 
@@ -69,6 +70,24 @@ impl State {
     /// Whether a frame is done with.
     pub(super) fn is_retired(&self, id: u64) -> bool {
         self.retired.covers(Range::new(id, id + 1))
+    }
+
+    /// Whether any of these lines is settled.
+    pub(super) fn knows_any(&self, claims: &[(SourceKey, Ranges)]) -> bool {
+        let touches = |of: &Ranges, have: &Ranges| of.as_slice().iter().any(|range| have.touches(*range));
+        claims.iter().any(|(key, of)| self.positions.get(key).is_some_and(|entry| touches(of, &entry.ranges)))
+    }
+
+    /// What is left to be sent of a batch from the spool: an earlier process, or the flight from memory, may have settled some of its
+    /// records, or all.
+    pub(super) fn left_of(&self, batch: Batch) -> Option<Batch> {
+        if batch.again || !self.knows_any(&batch.claims()) {
+            return Some(batch);
+        }
+        let none = Ranges::default();
+        let settled = |key: &SourceKey| self.positions.get(key).map_or(&none, |entry| &entry.ranges);
+        let is_done = |(key, of): &(SourceKey, Ranges)| of.as_slice().iter().all(|range| settled(key).covers(*range));
+        batch.without(settled(&batch.key), batch.carried_claims().iter().all(is_done))
     }
 
     /// First id from `id` on that is not retired.

@@ -52,6 +52,7 @@ fn batch_at(container: u8, start: u64, records: u64, bytes: usize) -> Batch {
         carried: Vec::new(),
         lines: records as u32,
         oldest_ms: start,
+        again: false,
     }
 }
 
@@ -601,6 +602,7 @@ fn letter(container: u8, record: &str) -> DeadLetter {
     DeadLetter {
         key: key(container),
         cover: Ranges::from_iter([Range::new(5, 9)]),
+        carried: Vec::new(),
         lines: 2,
         record: Bytes::from(format!("{record}\n")),
         status: 422,
@@ -650,8 +652,35 @@ fn the_listing_needs_no_lock() {
         (3, 2, 20, 20)
     );
     assert_eq!((segment.bytes, segment.damaged_bytes), (store.usage().bytes, 0));
+    assert_eq!(segment.pending_bytes, 20 * 41);
     assert_eq!(listing.positions[&key(1)].to_string(), "10-20");
     assert!(list(&dir.path().join("nowhere")).is_err());
+}
+
+/// Frames that were settled in part, or as a whole and are not yet retired.
+#[test]
+fn of_a_frame_in_parts_the_rest_is_shown() {
+    let dir = scratch();
+    let (store, _, _) = open(dir.path());
+    let batches: Vec<_> = (0..3).map(|i| batch_at(1, i * 10, 10, 40)).collect();
+    for batch in &batches {
+        run(store.append(batch)).unwrap();
+    }
+    store.commit(vec![(key(1), Ranges::from_iter([Range::new(10, 13), Range::new(20, 30)]))]);
+    run(store.sync()).unwrap();
+    let (expected, mut shown) = ([batches[0].body.clone(), batches[1].body.slice(3 * 41..)], Vec::new());
+    let show = |batch: &Batch| {
+        shown.push(batch.body.clone());
+        Ok(())
+    };
+    assert_eq!((export(dir.path(), show).unwrap(), &shown[..]), (0, &expected[..]));
+    let segment = &list(dir.path()).unwrap().segments[0];
+    let left = (segment.pending_frames, segment.pending_records, segment.pending_lines, segment.pending_bytes);
+    assert_eq!((segment.frames, left), (3, (2, 17, 17, 17 * 41)));
+    // The head is whole: it still says what was in it.
+    let (first, at, ..) = layout(dir.path())[1];
+    flip(&dir.path().join("spool").join(journal::name(first)), at + 200, 3);
+    assert_eq!(list(dir.path()).unwrap().segments[0].pending_records, 20);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use tokio::sync::oneshot::Sender;
 pub(super) enum Ask {
     Append(Batch, Sender<Result<FrameId, AppendError>>),
     Next(Option<FrameId>, Sender<Option<(FrameId, Batch)>>),
-    Settled(SourceKey, Sender<Ranges>),
+    Left(Batch, Sender<Option<Batch>>),
     Dead(DeadLetter, Sender<Result<(), AppendError>>),
     Drain(Sender<Moved>),
     Sync(Sender<Result<(), AppendError>>),
@@ -206,12 +206,15 @@ impl Worker {
                     self.publish();
                     let _ = answer.send(found);
                 }
-                Ask::Settled(key, answer) => {
-                    let entry = self.checkpoints.state.positions.get(&key);
-                    let _ = answer.send(entry.map(|entry| entry.ranges.clone()).unwrap_or_default());
+                Ask::Left(batch, answer) => {
+                    let _ = answer.send(self.checkpoints.state.left_of(batch));
                 }
                 Ask::Dead(letter, answer) => {
                     let kept = self.stand_somewhere().and_then(|()| self.dead.append(&letter, self.budget()));
+                    if kept.is_ok() {
+                        self.checkpoints.touch();
+                        letter.claims().for_each(|(key, ranges)| self.checkpoints.state.add(&key, ranges, now_ms));
+                    }
                     self.publish();
                     let _ = answer.send(kept);
                 }

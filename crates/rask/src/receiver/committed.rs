@@ -1,7 +1,10 @@
 //! Which bytes of which logs are stored: the rule of `docs/wire-format.md` that makes delivery exactly once.
 
 use rask_log_forwarder::position::Ranges;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Batches that cover nothing of which a source remembers the bodies.
+const BODIES: usize = 64;
 
 /// What a batch is to a receiver that has some of its source already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +19,24 @@ pub enum Verdict {
 
 /// The committed ranges of every source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Committed(BTreeMap<(String, u64), Ranges>);
+pub struct Committed(BTreeMap<(String, u64), Source>);
+
+/// What is stored of a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Source {
+    ranges: Ranges,
+    /// Hashes of the last bodies that covered nothing, oldest first.
+    bodies: VecDeque<u64>,
+}
 
 impl Committed {
-    /// Judges a batch. One that covers nothing is always fresh.
-    pub fn judge(&self, container: &str, generation: u64, cover: &Ranges) -> Verdict {
+    /// Judges a batch. One that covers nothing is told by the hash of its `body`, and fresh where there is none.
+    pub fn judge(&self, container: &str, generation: u64, cover: &Ranges, body: Option<u64>) -> Verdict {
         let have = self.of(container, generation);
+        if cover.is_empty() {
+            let known = body.is_some_and(|body| self.bodies(container, generation).any(|known| known == body));
+            return if known { Verdict::Duplicate } else { Verdict::Fresh };
+        }
         if !cover.as_slice().iter().any(|range| have.touches(*range)) {
             Verdict::Fresh
         } else if cover.as_slice().iter().all(|range| have.covers(*range)) {
@@ -31,19 +46,31 @@ impl Committed {
         }
     }
 
-    /// Adds the cover of a batch that has been stored.
-    pub fn commit(&mut self, container: &str, generation: u64, cover: &Ranges) {
-        self.0.entry((container.to_owned(), generation)).or_default().union(cover);
+    /// Adds a batch that has been stored.
+    pub fn commit(&mut self, container: &str, generation: u64, cover: &Ranges, body: Option<u64>) {
+        let source = self.0.entry((container.to_owned(), generation)).or_default();
+        source.ranges.union(cover);
+        if let Some(body) = body.filter(|_| cover.is_empty()) {
+            if source.bodies.len() == BODIES {
+                source.bodies.pop_front();
+            }
+            source.bodies.push_back(body);
+        }
     }
 
     /// What is stored of a source.
     pub fn of(&self, container: &str, generation: u64) -> Ranges {
-        self.0.get(&(container.to_owned(), generation)).cloned().unwrap_or_default()
+        self.0.get(&(container.to_owned(), generation)).map(|source| source.ranges.clone()).unwrap_or_default()
+    }
+
+    /// Hashes of the bodies that are remembered of a source, oldest first.
+    pub fn bodies(&self, container: &str, generation: u64) -> impl Iterator<Item = u64> {
+        self.0.get(&(container.to_owned(), generation)).into_iter().flat_map(|source| source.bodies.iter().copied())
     }
 
     /// Every source: container, generation, ranges.
     pub fn sources(&self) -> impl Iterator<Item = (&str, u64, &Ranges)> {
-        self.0.iter().map(|((container, generation), ranges)| (container.as_str(), *generation, ranges))
+        self.0.iter().map(|((container, generation), source)| (container.as_str(), *generation, &source.ranges))
     }
 }
 
@@ -56,9 +83,10 @@ mod tests {
     #[test]
     fn fresh_duplicate_overlap() {
         let mut committed = Committed::default();
-        committed.commit("a", 1, &"0-500,620-700".parse().unwrap());
-        let check =
-            |cover: &str, want: Verdict| assert_eq!(committed.judge("a", 1, &cover.parse().unwrap()), want, "{cover}");
+        committed.commit("a", 1, &"0-500,620-700".parse().unwrap(), None);
+        let judge =
+            |container, generation, cover: &str| committed.judge(container, generation, &cover.parse().unwrap(), None);
+        let check = |cover: &str, want: Verdict| assert_eq!(judge("a", 1, cover), want, "{cover}");
         let overlap = || Verdict::Overlap("0-500,620-700".parse().unwrap());
         check("500-620", Verdict::Fresh);
         check("700-800", Verdict::Fresh);
@@ -69,8 +97,24 @@ mod tests {
         check("0-501", overlap());
         check("400-650", overlap());
         check("0-10,800-900", overlap());
-        assert_eq!(committed.judge("a", 2, &"0-500".parse().unwrap()), Verdict::Fresh, "another generation");
-        assert_eq!(committed.judge("b", 1, &"0-500".parse().unwrap()), Verdict::Fresh, "another container");
+        assert_eq!(judge("a", 2, "0-500"), Verdict::Fresh, "another generation");
+        assert_eq!(judge("b", 1, "0-500"), Verdict::Fresh, "another container");
+    }
+
+    #[test]
+    fn what_covers_nothing_is_told_by_its_body() {
+        let (mut committed, nothing) = (Committed::default(), Ranges::default());
+        let bodies = 0..BODIES as u64 + 1;
+        for body in bodies.clone() {
+            assert_eq!(committed.judge("a", 1, &nothing, Some(body)), Verdict::Fresh);
+            committed.commit("a", 1, &nothing, Some(body));
+            assert_eq!(committed.judge("a", 1, &nothing, Some(body)), Verdict::Duplicate);
+        }
+        let known = |body: &u64| committed.judge("a", 1, &nothing, Some(*body)) == Verdict::Duplicate;
+        assert_eq!(bodies.filter(known).count(), BODIES, "memory is bounded");
+        assert_eq!(committed.judge("a", 2, &nothing, Some(5)), Verdict::Fresh, "another generation");
+        assert_eq!(committed.judge("a", 1, &nothing, None), Verdict::Fresh, "nobody can tell");
+        assert_eq!(committed.judge("a", 1, &"0-9".parse().unwrap(), Some(5)), Verdict::Fresh, "told by its cover");
     }
 
     fn ranges(offsets: &BTreeSet<u64>) -> Ranges {
@@ -91,10 +135,10 @@ mod tests {
                 } else {
                     Verdict::Overlap(ranges(&set))
                 };
-                let verdict = committed.judge("a", 1, &cover);
+                let verdict = committed.judge("a", 1, &cover, None);
                 prop_assert_eq!(&verdict, &want);
                 if verdict == Verdict::Fresh {
-                    committed.commit("a", 1, &cover);
+                    committed.commit("a", 1, &cover, None);
                     set.extend(batch);
                 }
             }

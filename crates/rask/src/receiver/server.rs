@@ -11,7 +11,7 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER}
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use rask_log_forwarder::position::Ranges;
+use rask_log_forwarder::position::{Ranges, fnv1a};
 use rask_record::{BatchHeader, header};
 use std::future::poll_fn;
 use std::io::{self, Read};
@@ -256,9 +256,16 @@ fn store(shared: &Shared, headers: &HeaderMap, wire: &Bytes, body: &Bytes, recei
             return refusal(StatusCode::BAD_REQUEST, &why);
         }
     };
+    if let Some((batch, cover)) = &batch
+        && shared.options.detail == Detail::Full
+        && batch.body != cover.is_empty().then(|| fnv1a(body))
+    {
+        account.ledger.violation(format!("not the hash of the body where the cover is empty: {batch}"));
+    }
     if let Some((batch, cover)) = batch.as_ref().filter(|_| !shared.options.forgetful) {
-        match account.committed.judge(batch.container, batch.generation, cover) {
-            Verdict::Fresh => account.committed.commit(batch.container, batch.generation, cover),
+        let BatchHeader { container, generation, body: hash, .. } = *batch;
+        match account.committed.judge(container, generation, cover, hash) {
+            Verdict::Fresh => account.committed.commit(container, generation, cover, hash),
             Verdict::Duplicate => {
                 account.ledger.totals.duplicate_batches += 1;
                 return answer(StatusCode::OK, format!("{{\"accepted\":0,\"malformed\":0,\"duplicate\":{records}}}"));

@@ -2,6 +2,7 @@
 
 use super::committed::Committed;
 use super::ledger::{Ledger, Sequence, Totals};
+use rask_log_forwarder::position::Ranges;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -14,6 +15,9 @@ struct Stored {
     totals: Totals,
     /// Container, generation, ranges.
     committed: Vec<(String, u64, String)>,
+    /// Container, generation, hash: bodies of batches that cover nothing, oldest first.
+    #[serde(default)]
+    bodies: Vec<(String, u64, u64)>,
     sequences: Vec<StoredSequence>,
 }
 
@@ -37,6 +41,12 @@ pub(super) fn save(path: &Path, ledger: &Ledger, committed: &Committed) -> io::R
         committed: committed
             .sources()
             .map(|(container, generation, ranges)| (container.to_owned(), generation, ranges.to_string()))
+            .collect(),
+        bodies: committed
+            .sources()
+            .flat_map(|(container, generation, _)| {
+                committed.bodies(container, generation).map(move |body| (container.to_owned(), generation, body))
+            })
             .collect(),
         sequences: ledger
             .sequences
@@ -72,7 +82,10 @@ pub(super) fn load(path: &Path, ledger: &mut Ledger, committed: &mut Committed) 
     }
     ledger.totals = stored.totals;
     for (container, generation, ranges) in stored.committed {
-        committed.commit(&container, generation, &ranges.parse().map_err(|_| broken("ranges"))?);
+        committed.commit(&container, generation, &ranges.parse().map_err(|_| broken("ranges"))?, None);
+    }
+    for (container, generation, body) in stored.bodies {
+        committed.commit(&container, generation, &Ranges::default(), Some(body));
     }
     for sequence in stored.sequences {
         ledger.sequences.push(Sequence {

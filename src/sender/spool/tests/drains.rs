@@ -10,7 +10,15 @@ fn numbered(number: u64, bytes: usize) -> DeadLetter {
     let pad: String = (0..bytes).map(|_| random.alphanumeric()).collect();
     let record = format!(r#"{{"message":"letter {number}","pad":"{pad}"}}"#);
     let cover = Ranges::from_iter([Range::new(number * 10, number * 10 + 5)]);
-    DeadLetter { key: key(1), cover, lines: 2, record: (record + "\n").into(), status: 400, answer: "no".into() }
+    DeadLetter {
+        key: key(1),
+        cover,
+        carried: Vec::new(),
+        lines: 2,
+        record: (record + "\n").into(),
+        status: 400,
+        answer: "no".into(),
+    }
 }
 
 fn keep(store: &Store, numbers: std::ops::Range<u64>) {
@@ -268,9 +276,53 @@ fn letters_that_cannot_be_marked_stay() {
     disk.revive();
     let (store, recovered, metrics) = open(&dir);
     assert_eq!(recovered.frames, 0);
-    assert_eq!(run(store.drain_dead_letters()), Ok(moved(5)));
+    // The start goes on with them by itself, and may be done.
+    assert_eq!(run(store.drain_dead_letters()).unwrap().stopped, None);
     assert_eq!(spooled(&store, 10), [0, 1, 2, 3, 4], "each once");
     assert_eq!((metrics.lines_recovered.get(), pending(&metrics)), (10, 10));
     store.close();
     faulty::adopt(None);
+}
+
+/// The position goes with the letter, although nobody has waited for the answer, and stays when the letter goes.
+#[test]
+fn a_letter_is_a_position() {
+    let dir = scratch();
+    let (store, ..) = open(dir.path());
+    let mut asked = Box::pin(store.dead_letter(numbered(1, 10)));
+    let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
+    let _ = asked.as_mut().poll(&mut nobody);
+    drop(asked);
+    store.close();
+    assert_eq!(dead_letters(dir.path(), |_| Ok(())).unwrap().letters, 1);
+    fs::remove_file(dir.path().join(dead::FILE)).unwrap();
+    let (_store, recovered, _) = open(dir.path());
+    assert_eq!(recovered.positions[&key(1)].to_string(), "10-15");
+}
+
+/// A letter tells its own position, when the process was killed before a checkpoint did; an old one does not bring back a
+/// generation that was forgotten.
+#[test]
+fn the_lines_of_a_new_letter_are_settled() {
+    let dir = scratch();
+    let (store, ..) = open(dir.path());
+    store.commit(vec![(key(2), Ranges::from_iter([Range::new(0, 9)]))]);
+    run(store.sync()).unwrap();
+    let carried = vec![(Generation(77), Ranges::from_iter([Range::new(3, 4)]))];
+    run(store.dead_letter(DeadLetter { carried, ..numbered(1, 10) })).unwrap();
+    store.crash();
+    let earlier = SourceKey { generation: Generation(77), ..key(1) };
+    let (store, recovered, _) = open(dir.path());
+    assert_eq!(recovered.positions[&key(1)].to_string(), "10-15");
+    assert_eq!(recovered.positions[&earlier].to_string(), "3-4");
+    store.crash();
+    let path = dir.path().join(dead::FILE);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(r#","carried":[["000000000000004d","3-4"]],"#), "{text}");
+    let at = text.find("\"time_ms\":").unwrap() + 10;
+    let old = format!("{}1{}", &text[..at], &text[at + 13..]).replace("10-15", "20-25");
+    fs::write(&path, old).unwrap();
+    assert_eq!(dead_letters(dir.path(), |_| Ok(())).unwrap().letters, 1);
+    let (_store, recovered, _) = open(dir.path());
+    assert_eq!(recovered.positions[&key(1)].to_string(), "10-15");
 }
