@@ -503,7 +503,7 @@ impl Generations {
                     self.note_unreadable(found.id);
                     continue;
                 }
-                Some(Fault::Passing) if found.number > known => continue,
+                Some(Fault::Passing) if found.number > met => continue,
                 Some(Fault::Passing) | None => {}
             }
             let has_room = self.open.len() < OPEN_GENERATIONS;

@@ -90,6 +90,39 @@ async fn newer_files_wait_for_one_that_cannot_be_opened() {
     CLOSED.set(None);
 }
 
+/// It is older than what is being read, so that it was read when its turn was, or reported; whatever keeps it from being known again.
+#[tokio::test]
+async fn what_was_read_long_ago_need_not_be_opened_again() {
+    let dir = TempDir::new().unwrap();
+    let log = log_of(dir.path());
+    let texts = [numbered(0, 10), numbered(10, 10), numbered(20, 10), numbered(30, 10)];
+    append(&log, &texts[0]);
+    let mut rig = Rig::start(dir.path(), Positions::default());
+    rig.lines_come(10).await;
+    rotate(&log, 4);
+    append(&log, &texts[1]);
+    rig.lines_come(20).await;
+    CLOSED.set(Some(inode(&sibling(&log, ".1"))));
+    let begun = Instant::now();
+    rotate(&log, 4);
+    append(&log, &texts[2]);
+    rig.lines_come(30).await;
+    assert!(begun.elapsed() < READ_PATIENCE, "{:?}", begun.elapsed());
+    // Two rotations at once, and as an archive, which is another file.
+    gzip(&sibling(&log, ".2"));
+    CLOSED.set(Some(inode(&sibling(&log, ".2.gz"))));
+    fs::rename(sibling(&log, ".2.gz"), sibling(&log, ".4.gz")).unwrap();
+    rotate(&log, 4);
+    append(&log, &texts[3]);
+    rotate(&log, 4);
+    append(&log, b"last\n");
+    rig.lines_come(41).await;
+    let got = rig.stop().await;
+    CLOSED.set(None);
+    let all: Vec<&[u8]> = texts.iter().map(Vec::as_slice).chain([&b"last\n"[..]]).collect();
+    check(&got, &all_of(&all));
+}
+
 #[tokio::test]
 async fn a_file_that_turns_up_behind_the_live_log_does_not_stop_it() {
     let dir = TempDir::new().unwrap();
