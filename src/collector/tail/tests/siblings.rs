@@ -211,6 +211,36 @@ async fn a_log_that_lost_its_end_and_grew_again_has_a_gap() {
     }
 }
 
+/// Where a line without end was cut, and behind what the daemon left when it was stopped in a line.
+#[tokio::test]
+async fn a_position_in_a_damaged_line_is_no_sign_of_a_lost_end() {
+    let dir = TempDir::new().unwrap();
+    let log = log_of(dir.path());
+    let endless = [b"first\n".to_vec(), vec![b'x'; 700 << 10], b"\n".to_vec()].concat();
+    let torn = b"{\"log\":\"torn in the mid";
+    let (behind, last) = (endless.len() + torn.len(), numbered(0, 1));
+    let text = [&endless[..], torn, &last, &last].concat();
+    append(&log, &text);
+    let starts = |got: &[Got]| -> Vec<u64> {
+        got.iter().filter_map(|got| if let Got::Line { at, .. } = got { Some(*at) } else { None }).collect()
+    };
+    let all = starts(&Rig::start(dir.path(), Positions::default()).stop().await);
+    assert_eq!(all.len(), 6, "three pieces of the one without end");
+    let mut ends = all[1..].to_vec();
+    ends.insert(4, behind as u64);
+    for at in ends {
+        let got = Rig::start(dir.path(), positions([(&text, &format!("0-{at}"))])).stop().await;
+        assert_eq!(gaps(&got), [], "{at}");
+        let rest: Vec<_> = [at].into_iter().chain(all.iter().copied().filter(|start| *start > at)).collect();
+        assert_eq!(starts(&got), rest);
+    }
+    // Anywhere else in such lines it is.
+    for at in [all[2] - 1, all[2] + 1, all[2] + 64, behind as u64 - 1, behind as u64 + 1] {
+        let got = Rig::start(dir.path(), positions([(&text, &format!("0-{at}"))])).stop().await;
+        assert_eq!(gaps(&got).len(), 1, "{at}");
+    }
+}
+
 #[tokio::test]
 async fn a_gap_is_said_at_a_stop_unless_the_next_process_finds_it() {
     let dir = TempDir::new().unwrap();
