@@ -83,7 +83,16 @@ enum Fault {
 
 impl Found {
     fn is(&self, log: &Log) -> bool {
-        log.id == Some(self.id) || (self.generation.is_some() && self.generation == log.generation())
+        self.is_file_of(log) || (self.generation.is_some() && self.generation == log.generation())
+    }
+
+    /// Whether it is the same file. One that could not be opened is not held: its inode may be another's by now.
+    fn is_file_of(&self, log: &Log) -> bool {
+        let held = match &log.input {
+            Input::Closed(_, modified) => *modified == self.input.modified(),
+            _ => true,
+        };
+        held && log.id == Some(self.id)
     }
 }
 
@@ -445,7 +454,7 @@ impl Generations {
 
     /// Reads the beginning of a file that is not open by inode. Of a rotated one, an error is noted, not returned.
     fn identify(&mut self, found: &mut Found) -> io::Result<()> {
-        if self.open.iter().any(|log| log.id == Some(found.id)) {
+        if self.open.iter().any(|log| found.is_file_of(log)) {
             return Ok(());
         }
         match found.input.head() {
@@ -538,8 +547,8 @@ impl Generations {
     /// What is open already was found again: perhaps under another inode, of which one is to be read on.
     fn adopt(&mut self, i: usize, found: Found) {
         let log = &mut self.open[i];
-        if log.id == Some(found.id) {
-            if matches!(log.input, Input::Closed(_)) {
+        if found.is_file_of(log) {
+            if matches!(log.input, Input::Closed(..)) {
                 log.input = found.input;
             }
             if log.watch.is_none() {

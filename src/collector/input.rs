@@ -16,6 +16,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Bytes read first to find out whose lines a file holds: most first lines are shorter.
 const HEAD_BYTES: usize = 1024;
@@ -24,7 +25,7 @@ const ENTRY: &[u8] = b"{\"log\":\"";
 /// A line of which so many pieces are read is not searched for its beginning.
 const LONG_LINE_PIECES: u32 = 16;
 
-/// Which file a name leads to. Compared only with files that are held open, whose inode cannot be given to another.
+/// Which file a name leads to. Of a file that is held open the inode cannot be given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     dev: u64,
@@ -60,8 +61,8 @@ pub enum Input {
     Plain(File),
     /// As Docker compresses it after a rotation.
     Gzip(Gzip),
-    /// It is there, but cannot be opened.
-    Closed(Errno),
+    /// It is there, but cannot be opened: why, and when it was last written to.
+    Closed(Errno, Option<SystemTime>),
     /// Its bytes are no more.
     Gone,
 }
@@ -98,7 +99,7 @@ impl Input {
     pub fn plain(&self) -> Option<&File> {
         match self {
             Self::Plain(file) => Some(file),
-            Self::Gzip(_) | Self::Closed(_) | Self::Gone => None,
+            Self::Gzip(_) | Self::Closed(..) | Self::Gone => None,
         }
     }
 
@@ -110,6 +111,16 @@ impl Input {
         self.plain().map(|file| Ok(file.metadata()?.len())).transpose()
     }
 
+    /// When the file was last written to, as far as that is known.
+    pub fn modified(&self) -> Option<SystemTime> {
+        match self {
+            Self::Plain(file) => file.metadata().ok()?.modified().ok(),
+            Self::Gzip(gzip) => gzip.file().metadata().ok()?.modified().ok(),
+            Self::Closed(_, modified) => *modified,
+            Self::Gone => None,
+        }
+    }
+
     /// What the file takes on disk if it has no name any more: nobody but us keeps it there.
     ///
     /// # Errors
@@ -118,7 +129,7 @@ impl Input {
         let file = match self {
             Self::Plain(file) => file,
             Self::Gzip(gzip) => gzip.file(),
-            Self::Closed(_) | Self::Gone => return Ok(None),
+            Self::Closed(..) | Self::Gone => return Ok(None),
         };
         let meta = file.metadata()?;
         Ok((meta.nlink() == 0).then_some(meta.len()))
@@ -136,7 +147,7 @@ impl Input {
                 let mut gzip = gzip.anew();
                 head_of(|_, into| gzip.inflate(into))
             }
-            Self::Closed(error) => Err((*error).into()),
+            Self::Closed(error, _) => Err((*error).into()),
             Self::Gone => Ok(Vec::new()),
         }
     }
@@ -149,7 +160,7 @@ impl Input {
         match self {
             Self::Plain(file) => Ok(file.metadata()?.len() <= offset),
             Self::Gzip(gzip) => gzip.ends_at(offset),
-            Self::Closed(error) => Err((*error).into()),
+            Self::Closed(error, _) => Err((*error).into()),
             Self::Gone => Ok(true),
         }
     }
@@ -172,7 +183,7 @@ impl Input {
             Self::Plain(file) if BROKEN.get() == Some(file.metadata()?.ino()) => Err(Errno::IO.into()),
             Self::Plain(file) => Ok(Some(rustix::io::pread(file, spare_capacity(into), offset)?)),
             Self::Gzip(gzip) => gzip.read_at(offset, into),
-            Self::Closed(error) => Err((*error).into()),
+            Self::Closed(error, _) => Err((*error).into()),
             Self::Gone => Ok(Some(0)),
         }
     }
@@ -280,9 +291,10 @@ pub fn open_sibling(log: &Path, number: u32) -> io::Result<Option<(Input, FileId
 
 /// What stands for a sibling that `error` kept from being opened; `None` when it is not there any more.
 pub fn closed_sibling(log: &Path, number: u32, error: &io::Error) -> Option<(Input, FileId)> {
-    let mut ids = ["", ".gz"].into_iter().map(|suffix| FileId::at(&sibling(log, number, suffix)).ok().flatten());
-    let id = ids.find_map(|id| id)?;
-    Some((Input::Closed(Errno::from_io_error(error).unwrap_or(Errno::IO)), id))
+    let mut found = ["", ".gz"].into_iter().map(|suffix| fs::metadata(sibling(log, number, suffix)).ok());
+    let meta = found.find_map(|meta| meta)?;
+    let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+    Some((Input::Closed(errno, meta.modified().ok()), FileId { dev: meta.dev(), ino: meta.ino() }))
 }
 
 fn sibling(log: &Path, number: u32, suffix: &str) -> PathBuf {

@@ -90,6 +90,29 @@ async fn newer_files_wait_for_one_that_cannot_be_opened() {
     CLOSED.set(None);
 }
 
+/// Docker deletes it, and the file system gives its inode to the next one.
+#[tokio::test]
+async fn what_could_not_be_opened_is_not_taken_for_a_newer_file() {
+    let dir = TempDir::new().unwrap();
+    let log = log_of(dir.path());
+    let texts = [numbered(0, 10), numbered(10, 10), numbered(20, 10)];
+    let (first, aside) = (sibling(&log, ".1"), dir.path().join("aside"));
+    append(&first, &texts[0]);
+    append(&log, &texts[1]);
+    CLOSED.set(Some(inode(&first)));
+    let mut rig = Rig::start(dir.path(), Positions::default());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    CLOSED.set(None);
+    fs::rename(&first, &aside).unwrap();
+    fs::rename(&log, &first).unwrap();
+    fs::write(&aside, &texts[2]).unwrap();
+    fs::rename(&aside, &log).unwrap();
+    rig.lines_come(20).await;
+    let got = rig.stop().await;
+    assert_eq!(gaps(&got), [("a rotated log file cannot be read; its lines are lost", None)]);
+    check(&got[1..], &all_of(&[&texts[1], &texts[2]]));
+}
+
 /// It is older than what is being read, so that it was read when its turn was, or reported; whatever keeps it from being known again.
 #[tokio::test]
 async fn what_was_read_long_ago_need_not_be_opened_again() {
