@@ -16,8 +16,9 @@
 //! - Bytes that are gone leave no trace but their absence. A gap is reported where the last known generation is not to be
 //!   found although rotations leave files behind: when none of the files found at start-up is known while others of the
 //!   container were, and when the file read last has left a chain of siblings. Something *may* be missing then, and the
-//!   report says "may". Where rotations leave nothing behind (`max-file=1`), the events of the directory are counted
-//!   ([`Births`]); without inotify nobody can tell, nor of files whose events are unread when the order to stop comes.
+//!   report says "may". Where rotations leave nothing behind (`max-file=1`: a sibling that stays the newest when the log is
+//!   another one is not Docker's), the events of the directory are counted ([`Births`]); without inotify nobody can tell, nor
+//!   of files whose events are unread when the order to stop comes.
 //! - At most [`OPEN_GENERATIONS`] are open. When there is one more, the newest of those that have no name any more is given up,
 //!   with a gap, for the sake of the live log; files that have a name wait.
 //! - An error of reading is tried again; on a file that nobody writes to for [`READ_PATIENCE`](crate::limits::READ_PATIENCE), then
@@ -46,7 +47,7 @@ use std::future::pending;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::time::sleep_until;
 
 /// Generations remembered as read, so that they are known again under their next name.
@@ -116,6 +117,8 @@ pub struct Generations {
     unsettled: Option<Instant>,
     /// Rotations leave files behind.
     chain: bool,
+    /// The newest rotated sibling at the last look, and when it was last written to.
+    newest: Option<(FileId, Option<SystemTime>)>,
     /// The files have been looked at once.
     scanned: bool,
     /// The directory is gone; nothing new will come.
@@ -158,6 +161,7 @@ impl Generations {
             births: Births::default(),
             unsettled: None,
             chain: false,
+            newest: None,
             scanned: false,
             removed: false,
             frozen: false,
@@ -484,7 +488,7 @@ impl Generations {
                 self.trouble("the log cannot be read", &error);
             }
         }
-        self.chain = found.iter().any(|found| found.number > 0);
+        self.note_chain(&found);
         self.look_for_gap(&found);
         let is_known = |found: &&Found| found.generation.is_some_and(|generation| self.knows(generation));
         let is_met = |found: &&Found| is_known(found) || self.open.iter().any(|log| found.is(log));
@@ -531,6 +535,31 @@ impl Generations {
         }
         self.scanned = true;
         fresh
+    }
+
+    /// Notes whether rotations leave files behind. They do not where the log is another one, but the newest sibling the same as
+    /// before: that was not put there by Docker.
+    fn note_chain(&mut self, found: &[Found]) {
+        let newest = found.iter().find(|found| found.number > 0);
+        let before = std::mem::replace(&mut self.newest, newest.map(|newest| (newest.id, newest.input.modified())));
+        let is_open = |found: &Found| self.open.iter().any(|log| found.is(log));
+        let is_rotated = found.first().is_some_and(|live| live.number == 0 && !is_open(live));
+        let has_room = self.open.len() < OPEN_GENERATIONS;
+        self.chain = match newest {
+            None => false,
+            Some(_) if !self.scanned || self.newest != before => true,
+            Some(newest) if is_rotated && has_room => self.is_last(newest),
+            Some(_) => self.chain || !has_room,
+        };
+    }
+
+    /// Whether it is the generation that is known to be the last one; any is, where none is known.
+    fn is_last(&self, found: &Found) -> bool {
+        match (self.open.back(), self.done.back()) {
+            (Some(log), _) => found.is(log),
+            (None, Some((done, _))) => found.generation == Some(*done),
+            (None, None) => true,
+        }
     }
 
     /// Whether `at` is behind the log that is being written to, so that what goes there would never be read. Docker puts

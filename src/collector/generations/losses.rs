@@ -155,20 +155,18 @@ impl Generations {
     pub(super) fn look_for_gap(&mut self, found: &[Found]) {
         if !self.scanned {
             let read_before = self.positions.any_of(&self.container.id) || !self.done.is_empty();
-            if read_before && !found.iter().filter_map(|found| found.generation).any(|known| self.knows(known)) {
+            // A rotation leaves one number free at a time: what is farther off tells nothing.
+            let mut last = 0;
+            let mut linked =
+                found.iter().take_while(|found| found.number <= std::mem::replace(&mut last, found.number) + 2);
+            if read_before && !linked.any(|found| found.generation.is_some_and(|known| self.knows(known))) {
                 let loss = Loss::new("the log was rotated away while nobody read it; lines may be missing");
                 self.lost = Some(Loss { found_again: true, ..loss });
             }
             return;
         }
-        let is_last = |found: &Found| match (self.open.back(), self.done.back()) {
-            (Some(log), _) => found.is(log),
-            (None, Some((done, _))) => found.generation == Some(*done),
-            (None, None) => true,
-        };
         let complete = found.first().is_some_and(|found| found.number == 0);
-        let left_behind = found.iter().any(|found| found.number > 0);
-        if complete && left_behind && !found.iter().any(is_last) {
+        if complete && self.chain && !found.iter().any(|found| self.is_last(found)) {
             let loss = Loss::new("the log was rotated faster than it was read; lines may be missing");
             self.lost = Some(Loss::join(self.lost.take(), loss));
         }

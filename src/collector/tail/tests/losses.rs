@@ -45,6 +45,44 @@ async fn files_that_came_and_went_between_two_looks_are_a_gap() {
     assert!(reason.contains("re-created 3 times"), "{reason}");
 }
 
+/// Somebody has put a file beside the log that looks like one of its rotated siblings.
+#[tokio::test]
+async fn a_file_that_no_rotation_has_left_hides_nothing_and_is_no_gap() {
+    for suffix in [".1", ".2", ".7", ".7.gz"] {
+        let dir = TempDir::new().unwrap();
+        let log = log_of(dir.path());
+        let stray = sibling(&log, suffix.strip_suffix(".gz").unwrap_or(suffix));
+        append(&stray, b"stray\n");
+        if suffix.ends_with(".gz") {
+            gzip(&stray);
+        }
+        append(&log, b"0\n");
+        let mut rig = Rig::start(dir.path(), Positions::default());
+        rig.lines_come(2).await;
+        for i in 1..5 {
+            unlink(&log);
+            append(&log, format!("{i}\n").as_bytes());
+            rig.lines_come(2 + i).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert_eq!(gaps(&rig.got), [], "{suffix}");
+        }
+        for i in 5..8 {
+            unlink(&log);
+            append(&log, format!("{i}\n").as_bytes());
+        }
+        rig.lines_come(7).await;
+        let got = rig.stop().await;
+        let [(reason, None)] = gaps(&got)[..] else { panic!("{suffix}: {got:?}") };
+        assert!(reason.contains("re-created 3 times"), "{reason}");
+        // Nor does it stand for what was rotated away while nobody was there, if the numbers say so.
+        let known = positions([(b"stray\n", "0-6"), (b"7\n", "0-2")]);
+        unlink(&log);
+        append(&log, b"8\n");
+        let got = Rig::start(dir.path(), known).stop().await;
+        assert_eq!(gaps(&got).len(), usize::from(suffix.starts_with(".7")), "{suffix}: {got:?}");
+    }
+}
+
 /// The tail looks again because the queue has room, before the events of the directory have been read.
 #[tokio::test]
 async fn a_gap_stands_before_what_was_found_with_it() {
