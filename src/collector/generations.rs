@@ -16,9 +16,10 @@
 //! - Bytes that are gone leave no trace but their absence. A gap is reported where the last known generation is not to be
 //!   found although rotations leave files behind: when none of the files found at start-up is known while others of the
 //!   container were, and when the file read last has left a chain of siblings. Something *may* be missing then, and the
-//!   report says "may". Where rotations leave nothing behind (`max-file=1`: a sibling that stays the newest when the log is
-//!   another one is not Docker's), the events of the directory are counted ([`Births`]); without inotify nobody can tell, nor
-//!   of files whose events are unread when the order to stop comes.
+//!   report says "may"; of a chain nothing is said if the events of the directory show that every file was found. Where
+//!   rotations leave nothing behind (`max-file=1`: a sibling that stays the newest when the log is another one is not
+//!   Docker's), those events are counted ([`Births`]); without inotify nobody can tell, nor of files whose events are unread
+//!   when the order to stop comes.
 //! - At most [`OPEN_GENERATIONS`] are open. When there is one more, the newest of those that have no name any more is given up,
 //!   with a gap, for the sake of the live log; files that have a name wait.
 //! - An error of reading is tried again; on a file that nobody writes to for [`READ_PATIENCE`](crate::limits::READ_PATIENCE), then
@@ -133,6 +134,12 @@ pub struct Generations {
     unreadable: VecDeque<FileId>,
     /// A gap to be reported before the lines of the next generation of which nothing is known.
     lost: Option<Loss>,
+    /// The same, but the events of the directory have still to tell whether it is one.
+    doubt: Option<Loss>,
+    /// There is such a gap, here or in what is open.
+    doubtful: bool,
+    /// Files were left unopened, so that those found can be more than those that appeared.
+    crowded: bool,
     /// A gap to be reported before the lines of the generation that is opened next.
     orphan: Option<Loss>,
 }
@@ -169,6 +176,9 @@ impl Generations {
             complaint: None,
             unreadable: VecDeque::new(),
             lost: None,
+            doubt: None,
+            doubtful: false,
+            crowded: false,
             orphan: None,
         }
     }
@@ -383,7 +393,7 @@ impl Generations {
     /// What the directory's watch has counted, and whether the kernel holds more.
     fn events(&self) -> Option<(watch::Births, bool)> {
         let watch = self.dir_watch.as_ref()?;
-        let quiet = !self.births.is_even(watch.births()) && watch.is_quiet();
+        let quiet = (self.doubtful || !self.births.is_even(watch.births())) && watch.is_quiet();
         Some((watch.births(), quiet))
     }
 
@@ -416,7 +426,7 @@ impl Generations {
             }
         }
         self.measure();
-        if before && any && !self.chain {
+        if before && any && (!self.chain || self.doubtful) {
             self.unsettled = Some(Instant::now() + EVENTS_PATIENCE);
         }
         let events = self.events();
@@ -520,6 +530,7 @@ impl Generations {
                 Some(Fault::Passing) | None => {}
             }
             let has_room = self.open.len() < OPEN_GENERATIONS;
+            self.crowded |= !has_room;
             if has_room && !self.is_settled(&found) && !self.is_too_late(at) {
                 let rotation = self.scanned && !(self.open.is_empty() && self.done.is_empty());
                 self.metrics.rotations.inc_by(u64::from(rotation));
@@ -594,7 +605,7 @@ impl Generations {
         log.id = Some(found.id);
         log.rotated = found.number > 0;
         if gone {
-            self.lost = None;
+            (self.lost, self.doubt) = (None, None);
         }
         self.watch_log(i);
     }
@@ -631,9 +642,10 @@ impl Generations {
                 if let Some(loss) = self.lost.take() {
                     log.lose(loss);
                 }
+                log.doubt = self.doubt.take();
             }
         }
-        self.lost = None;
+        (self.lost, self.doubt) = (None, None);
         start = start.min(size);
         log.lines = Lines::new(start);
         log.source = Some(Arc::new(Source { container: self.container.clone(), generation }));

@@ -51,6 +51,7 @@ impl Generations {
 
     /// A gap behind which nothing has come, where nothing more can come, at least not in this process.
     pub fn take_last_loss(&mut self) -> Option<(Arc<Source>, Loss)> {
+        self.believe();
         let loss = match (self.orphan.take(), self.lost.take()) {
             (orphan, Some(lost)) => Loss::join(orphan, lost),
             (orphan, None) => orphan?,
@@ -129,7 +130,14 @@ impl Generations {
     /// After a look that began when `events` was taken and has shown `fresh` new files.
     pub(super) fn account(&mut self, events: Option<(watch::Births, bool)>, fresh: u64) {
         let Some((events, quiet)) = events else { return };
-        let loss = match self.births.looked(events, quiet, fresh) {
+        let (settled, even) = (self.births.is_settled(events), self.births.is_even(events));
+        let unseen = self.births.looked(events, quiet, fresh);
+        match self.doubtful {
+            true if unseen != Unseen::None || !settled || self.crowded => self.believe(),
+            true if even && quiet && fresh == 0 => self.dispel(),
+            _ => {}
+        }
+        let loss = match unseen {
             Unseen::None => return,
             Unseen::Files(files) => {
                 let times = files + 1;
@@ -143,6 +151,22 @@ impl Generations {
         if let Some(live) = self.open.back_mut().filter(|_| !self.chain) {
             live.lose(loss);
         }
+    }
+
+    /// A doubtful gap is one.
+    fn believe(&mut self) {
+        self.doubtful = false;
+        self.open.iter_mut().for_each(Log::believe);
+        if let Some(loss) = self.doubt.take() {
+            self.lost = Some(Loss::join(self.lost.take(), loss));
+        }
+    }
+
+    /// A doubtful gap is none: every file that had the log's name was found.
+    fn dispel(&mut self) {
+        self.doubtful = false;
+        self.open.iter_mut().for_each(|log| log.doubt = None);
+        self.doubt = None;
     }
 
     /// A rotated file that nothing can be had of. It is met again at every rotation, and reported once.
@@ -168,7 +192,8 @@ impl Generations {
         let complete = found.first().is_some_and(|found| found.number == 0);
         if complete && self.chain && !found.iter().any(|found| self.is_last(found)) {
             let loss = Loss::new("the log was rotated faster than it was read; lines may be missing");
-            self.lost = Some(Loss::join(self.lost.take(), loss));
+            self.doubt = Some(Loss::join(self.doubt.take(), loss));
+            self.doubtful = true;
         }
     }
 }

@@ -275,6 +275,8 @@ async fn a_gap_is_said_at_a_stop_unless_the_next_process_finds_it() {
     fs::remove_file(sibling(&log, ".1")).unwrap();
     fs::rename(&log, dir.path().join("away")).unwrap();
     append(&sibling(&log, ".1"), b"");
+    append(&log, b"never seen");
+    fs::remove_file(&log).unwrap();
     append(&log, b"");
     rig.end_comes(generation_of(b"1\n")).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
