@@ -71,7 +71,12 @@ impl Births {
 
     /// Whether the account is even, so that `quiet` need not be asked for.
     pub fn is_even(&self, events: watch::Births) -> bool {
-        self.settled && self.losses == events.losses && self.found == events.count
+        self.is_settled(events) && self.found == events.count
+    }
+
+    /// Whether every file that was missed is claimed to be.
+    pub fn is_settled(&self, events: watch::Births) -> bool {
+        self.settled && self.losses == events.losses
     }
 }
 

@@ -16,8 +16,10 @@
 //! - Bytes that are gone leave no trace but their absence. A gap is reported where the last known generation is not to be
 //!   found although rotations leave files behind: when none of the files found at start-up is known while others of the
 //!   container were, and when the file read last has left a chain of siblings. Something *may* be missing then, and the
-//!   report says "may". Where rotations leave nothing behind (`max-file=1`), the events of the directory are counted
-//!   ([`Births`]); without inotify nobody can tell, nor of files whose events are unread when the order to stop comes.
+//!   report says "may"; of a chain nothing is said if the events of the directory show that every file was found. Where
+//!   rotations leave nothing behind (`max-file=1`: a sibling that stays the newest when the log is another one is not
+//!   Docker's), those events are counted ([`Births`]); without inotify nobody can tell, nor of files whose events are unread
+//!   when the order to stop comes.
 //! - At most [`OPEN_GENERATIONS`] are open. When there is one more, the newest of those that have no name any more is given up,
 //!   with a gap, for the sake of the live log; files that have a name wait.
 //! - An error of reading is tried again; on a file that nobody writes to for [`READ_PATIENCE`](crate::limits::READ_PATIENCE), then
@@ -46,7 +48,7 @@ use std::future::pending;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::time::sleep_until;
 
 /// Generations remembered as read, so that they are known again under their next name.
@@ -83,7 +85,16 @@ enum Fault {
 
 impl Found {
     fn is(&self, log: &Log) -> bool {
-        log.id == Some(self.id) || (self.generation.is_some() && self.generation == log.generation())
+        self.is_file_of(log) || (self.generation.is_some() && self.generation == log.generation())
+    }
+
+    /// Whether it is the same file. One that could not be opened is not held: its inode may be another's by now.
+    fn is_file_of(&self, log: &Log) -> bool {
+        let held = match &log.input {
+            Input::Closed(_, modified) => *modified == self.input.modified(),
+            _ => true,
+        };
+        held && log.id == Some(self.id)
     }
 }
 
@@ -107,6 +118,8 @@ pub struct Generations {
     unsettled: Option<Instant>,
     /// Rotations leave files behind.
     chain: bool,
+    /// The newest rotated sibling at the last look, and when it was last written to.
+    newest: Option<(FileId, Option<SystemTime>)>,
     /// The files have been looked at once.
     scanned: bool,
     /// The directory is gone; nothing new will come.
@@ -121,6 +134,12 @@ pub struct Generations {
     unreadable: VecDeque<FileId>,
     /// A gap to be reported before the lines of the next generation of which nothing is known.
     lost: Option<Loss>,
+    /// The same, but the events of the directory have still to tell whether it is one.
+    doubt: Option<Loss>,
+    /// There is such a gap, here or in what is open.
+    doubtful: bool,
+    /// Files were left unopened, so that those found can be more than those that appeared.
+    crowded: bool,
     /// A gap to be reported before the lines of the generation that is opened next.
     orphan: Option<Loss>,
 }
@@ -149,6 +168,7 @@ impl Generations {
             births: Births::default(),
             unsettled: None,
             chain: false,
+            newest: None,
             scanned: false,
             removed: false,
             frozen: false,
@@ -156,6 +176,9 @@ impl Generations {
             complaint: None,
             unreadable: VecDeque::new(),
             lost: None,
+            doubt: None,
+            doubtful: false,
+            crowded: false,
             orphan: None,
         }
     }
@@ -370,7 +393,7 @@ impl Generations {
     /// What the directory's watch has counted, and whether the kernel holds more.
     fn events(&self) -> Option<(watch::Births, bool)> {
         let watch = self.dir_watch.as_ref()?;
-        let quiet = !self.births.is_even(watch.births()) && watch.is_quiet();
+        let quiet = (self.doubtful || !self.births.is_even(watch.births())) && watch.is_quiet();
         Some((watch.births(), quiet))
     }
 
@@ -403,7 +426,7 @@ impl Generations {
             }
         }
         self.measure();
-        if before && any && !self.chain {
+        if before && any && (!self.chain || self.doubtful) {
             self.unsettled = Some(Instant::now() + EVENTS_PATIENCE);
         }
         let events = self.events();
@@ -445,7 +468,7 @@ impl Generations {
 
     /// Reads the beginning of a file that is not open by inode. Of a rotated one, an error is noted, not returned.
     fn identify(&mut self, found: &mut Found) -> io::Result<()> {
-        if self.open.iter().any(|log| log.id == Some(found.id)) {
+        if self.open.iter().any(|log| found.is_file_of(log)) {
             return Ok(());
         }
         match found.input.head() {
@@ -475,7 +498,7 @@ impl Generations {
                 self.trouble("the log cannot be read", &error);
             }
         }
-        self.chain = found.iter().any(|found| found.number > 0);
+        self.note_chain(&found);
         self.look_for_gap(&found);
         let is_known = |found: &&Found| found.generation.is_some_and(|generation| self.knows(generation));
         let is_met = |found: &&Found| is_known(found) || self.open.iter().any(|log| found.is(log));
@@ -503,10 +526,11 @@ impl Generations {
                     self.note_unreadable(found.id);
                     continue;
                 }
-                Some(Fault::Passing) if found.number > known => continue,
+                Some(Fault::Passing) if found.number > met => continue,
                 Some(Fault::Passing) | None => {}
             }
             let has_room = self.open.len() < OPEN_GENERATIONS;
+            self.crowded |= !has_room;
             if has_room && !self.is_settled(&found) && !self.is_too_late(at) {
                 let rotation = self.scanned && !(self.open.is_empty() && self.done.is_empty());
                 self.metrics.rotations.inc_by(u64::from(rotation));
@@ -524,6 +548,31 @@ impl Generations {
         fresh
     }
 
+    /// Notes whether rotations leave files behind. They do not where the log is another one, but the newest sibling the same as
+    /// before: that was not put there by Docker.
+    fn note_chain(&mut self, found: &[Found]) {
+        let newest = found.iter().find(|found| found.number > 0);
+        let before = std::mem::replace(&mut self.newest, newest.map(|newest| (newest.id, newest.input.modified())));
+        let is_open = |found: &Found| self.open.iter().any(|log| found.is(log));
+        let is_rotated = found.first().is_some_and(|live| live.number == 0 && !is_open(live));
+        let has_room = self.open.len() < OPEN_GENERATIONS;
+        self.chain = match newest {
+            None => false,
+            Some(_) if !self.scanned || self.newest != before => true,
+            Some(newest) if is_rotated && has_room => self.is_last(newest),
+            Some(_) => self.chain || !has_room,
+        };
+    }
+
+    /// Whether it is the generation that is known to be the last one; any is, where none is known.
+    fn is_last(&self, found: &Found) -> bool {
+        match (self.open.back(), self.done.back()) {
+            (Some(log), _) => found.is(log),
+            (None, Some((done, _))) => found.generation == Some(*done),
+            (None, None) => true,
+        }
+    }
+
     /// Whether `at` is behind the log that is being written to, so that what goes there would never be read. Docker puts
     /// nothing there; it is read once the log is rotated.
     fn is_too_late(&mut self, at: usize) -> bool {
@@ -538,8 +587,8 @@ impl Generations {
     /// What is open already was found again: perhaps under another inode, of which one is to be read on.
     fn adopt(&mut self, i: usize, found: Found) {
         let log = &mut self.open[i];
-        if log.id == Some(found.id) {
-            if matches!(log.input, Input::Closed(_)) {
+        if found.is_file_of(log) {
+            if matches!(log.input, Input::Closed(..)) {
                 log.input = found.input;
             }
             if log.watch.is_none() {
@@ -556,7 +605,7 @@ impl Generations {
         log.id = Some(found.id);
         log.rotated = found.number > 0;
         if gone {
-            self.lost = None;
+            (self.lost, self.doubt) = (None, None);
         }
         self.watch_log(i);
     }
@@ -593,9 +642,10 @@ impl Generations {
                 if let Some(loss) = self.lost.take() {
                     log.lose(loss);
                 }
+                log.doubt = self.doubt.take();
             }
         }
-        self.lost = None;
+        (self.lost, self.doubt) = (None, None);
         start = start.min(size);
         log.lines = Lines::new(start);
         log.source = Some(Arc::new(Source { container: self.container.clone(), generation }));

@@ -7,20 +7,25 @@
 //! behind them: two such logs would otherwise be the same.
 
 use super::gzip::Gzip;
-use crate::limits::{FINGERPRINT_BYTES, NUL_RUN_BYTES};
+use crate::limits::{FINGERPRINT_BYTES, MAX_ENVELOPE_BYTES, NUL_RUN_BYTES};
 use crate::position::Generation;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Bytes read first to find out whose lines a file holds: most first lines are shorter.
 const HEAD_BYTES: usize = 1024;
+/// How Docker's entries begin. These bytes stand in no JSON string.
+const ENTRY: &[u8] = b"{\"log\":\"";
+/// A line of which so many pieces are read is not searched for its beginning.
+const LONG_LINE_PIECES: u32 = 16;
 
-/// Which file a name leads to. Compared only with files that are held open, whose inode cannot be given to another.
+/// Which file a name leads to. Of a file that is held open the inode cannot be given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     dev: u64,
@@ -56,8 +61,8 @@ pub enum Input {
     Plain(File),
     /// As Docker compresses it after a rotation.
     Gzip(Gzip),
-    /// It is there, but cannot be opened.
-    Closed(Errno),
+    /// It is there, but cannot be opened: why, and when it was last written to.
+    Closed(Errno, Option<SystemTime>),
     /// Its bytes are no more.
     Gone,
 }
@@ -94,7 +99,7 @@ impl Input {
     pub fn plain(&self) -> Option<&File> {
         match self {
             Self::Plain(file) => Some(file),
-            Self::Gzip(_) | Self::Closed(_) | Self::Gone => None,
+            Self::Gzip(_) | Self::Closed(..) | Self::Gone => None,
         }
     }
 
@@ -106,6 +111,16 @@ impl Input {
         self.plain().map(|file| Ok(file.metadata()?.len())).transpose()
     }
 
+    /// When the file was last written to, as far as that is known.
+    pub fn modified(&self) -> Option<SystemTime> {
+        match self {
+            Self::Plain(file) => file.metadata().ok()?.modified().ok(),
+            Self::Gzip(gzip) => gzip.file().metadata().ok()?.modified().ok(),
+            Self::Closed(_, modified) => *modified,
+            Self::Gone => None,
+        }
+    }
+
     /// What the file takes on disk if it has no name any more: nobody but us keeps it there.
     ///
     /// # Errors
@@ -114,7 +129,7 @@ impl Input {
         let file = match self {
             Self::Plain(file) => file,
             Self::Gzip(gzip) => gzip.file(),
-            Self::Closed(_) | Self::Gone => return Ok(None),
+            Self::Closed(..) | Self::Gone => return Ok(None),
         };
         let meta = file.metadata()?;
         Ok((meta.nlink() == 0).then_some(meta.len()))
@@ -132,7 +147,7 @@ impl Input {
                 let mut gzip = gzip.anew();
                 head_of(|_, into| gzip.inflate(into))
             }
-            Self::Closed(error) => Err((*error).into()),
+            Self::Closed(error, _) => Err((*error).into()),
             Self::Gone => Ok(Vec::new()),
         }
     }
@@ -145,21 +160,16 @@ impl Input {
         match self {
             Self::Plain(file) => Ok(file.metadata()?.len() <= offset),
             Self::Gzip(gzip) => gzip.ends_at(offset),
-            Self::Closed(error) => Err((*error).into()),
+            Self::Closed(error, _) => Err((*error).into()),
             Self::Gone => Ok(true),
         }
     }
 
-    /// Whether a line, or the file, ends at `offset`, up to which it was read before; as far as that can be told without
-    /// inflating. Where it does not, other bytes are there now than those that were read.
+    /// Whether the file can have been read up to `offset` as it is now: whether it ends there, or what is handed out by itself
+    /// does; as far as that can be told without inflating. Where it does not, other bytes are there now than those that were read.
     pub fn is_whole_up_to(&self, offset: u64) -> bool {
         let Self::Plain(file) = self else { return true };
-        let mut around = [0; 2];
-        match rustix::io::pread(file, &mut around[..], offset.saturating_sub(1)) {
-            // A run of NUL bytes is read in pieces.
-            Ok(2) => offset == 0 || matches!(around[0], b'\n' | 0),
-            _ => true,
-        }
+        is_end_of_piece(file, offset).unwrap_or(true)
     }
 
     /// Appends bytes that stand at `offset` to `into`, as many as fit without growing it, and says how many: 0 at the end.
@@ -173,7 +183,7 @@ impl Input {
             Self::Plain(file) if BROKEN.get() == Some(file.metadata()?.ino()) => Err(Errno::IO.into()),
             Self::Plain(file) => Ok(Some(rustix::io::pread(file, spare_capacity(into), offset)?)),
             Self::Gzip(gzip) => gzip.read_at(offset, into),
-            Self::Closed(error) => Err((*error).into()),
+            Self::Closed(error, _) => Err((*error).into()),
             Self::Gone => Ok(Some(0)),
         }
     }
@@ -206,6 +216,29 @@ fn head_of(mut read: impl FnMut(u64, &mut [u8]) -> io::Result<usize>) -> io::Res
             return Ok(head);
         }
     }
+}
+
+/// Whether a line ends at `offset`, or a piece of one: a run of NUL bytes may end anywhere, a torn line where an entry begins behind
+/// it, and a line without end is cut every `MAX_ENVELOPE_BYTES`. The end of the file is one, too.
+fn is_end_of_piece(file: &File, offset: u64) -> io::Result<bool> {
+    let (mut at, mut piece) = (offset, Vec::new());
+    for _ in 0..LONG_LINE_PIECES {
+        let Some(last) = at.checked_sub(1) else { return Ok(true) };
+        let mut around = [0; 1 + ENTRY.len()];
+        let n = rustix::io::pread(file, &mut around[..], last)?;
+        if n < 2 || around[0] == b'\n' || &around[1..] == ENTRY || (around[0] == 0 && at == offset) {
+            return Ok(true);
+        }
+        // Nor is it the end of such a cut, unless there is as much of the line before it.
+        let Some(from) = at.checked_sub(MAX_ENVELOPE_BYTES as u64) else { return Ok(false) };
+        piece.resize(MAX_ENVELOPE_BYTES, 0);
+        file.read_exact_at(&mut piece, from)?;
+        if memchr::memchr(b'\n', &piece).is_some() {
+            return Ok(false);
+        }
+        at = from;
+    }
+    Ok(true)
 }
 
 /// The generation of a log by its first bytes. When nobody writes to it any more, an unfinished first line counts as it
@@ -258,9 +291,10 @@ pub fn open_sibling(log: &Path, number: u32) -> io::Result<Option<(Input, FileId
 
 /// What stands for a sibling that `error` kept from being opened; `None` when it is not there any more.
 pub fn closed_sibling(log: &Path, number: u32, error: &io::Error) -> Option<(Input, FileId)> {
-    let mut ids = ["", ".gz"].into_iter().map(|suffix| FileId::at(&sibling(log, number, suffix)).ok().flatten());
-    let id = ids.find_map(|id| id)?;
-    Some((Input::Closed(Errno::from_io_error(error).unwrap_or(Errno::IO)), id))
+    let mut found = ["", ".gz"].into_iter().map(|suffix| fs::metadata(sibling(log, number, suffix)).ok());
+    let meta = found.find_map(|meta| meta)?;
+    let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+    Some((Input::Closed(errno, meta.modified().ok()), FileId { dev: meta.dev(), ino: meta.ino() }))
 }
 
 fn sibling(log: &Path, number: u32, suffix: &str) -> PathBuf {

@@ -63,6 +63,8 @@ pub struct Log {
     pub(super) delivered: Ranges,
     /// To be reported before its next line.
     pub(super) gap: Option<Loss>,
+    /// The same, unless it turns out before that to be none.
+    pub(super) doubt: Option<Loss>,
     /// Something newer was delivered before this process began: what is missing of it was delivered, too, or reported.
     pub(super) superseded: bool,
     /// Something of it has been handed out, so that its end must be said.
@@ -108,6 +110,7 @@ impl Log {
             lines: Lines::default(),
             delivered: Ranges::default(),
             gap: None,
+            doubt: None,
             superseded: false,
             begun: false,
             stop_at: None,
@@ -176,8 +179,16 @@ impl Log {
         &self.delivered
     }
 
+    /// What was doubtful so far is a gap.
+    pub(super) fn believe(&mut self) {
+        if let Some(doubt) = self.doubt.take() {
+            self.lose(doubt);
+        }
+    }
+
     /// The gap to be reported before the next line; once.
     pub fn take_gap(&mut self) -> Option<Loss> {
+        self.believe();
         self.gap.take()
     }
 

@@ -5,6 +5,7 @@
 
 use crate::harness::{Forwarder, PATIENCE, World, wait};
 use rask::layout::{Container, Rotation, Spec, Stream};
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -164,4 +165,34 @@ fn nothing_is_missing_when_nothing_is_rotated_out_unread() {
     for (max_file, compress) in [(3, false), (5, false), (3, true), (5, true)] {
         killed_while_nothing_rotates_out(max_file, compress);
     }
+}
+
+/// A line without end, of which pieces are delivered; then half a line with the first part of a message behind it.
+#[test]
+fn positions_in_damaged_lines_are_none() {
+    let world = World::new();
+    let mut container = world.container_as(spec(3, false));
+    let append = |container: &mut Container, bytes: &[u8]| {
+        let log = std::fs::OpenOptions::new().append(true).open(container.log().path());
+        log.expect("the log is there").write_all(bytes).expect("written");
+    };
+    let forwarder = world.forward("api");
+    container.write_line(Stream::Stdout, b"first").expect("written");
+    append(&mut container, &vec![b'x'; 600 << 10]);
+    world.wait_for_records(3);
+    assert_eq!(forwarder.terminate().code(), Some(0));
+    let forwarder = world.forward("api");
+    append(&mut container, b"\n{\"log\":\"torn in the mid");
+    let part = vec![b'p'; 16 << 10];
+    container.write_part(Stream::Stdout, &part).expect("written");
+    world.wait_for_records(5);
+    assert_eq!(forwarder.terminate().code(), Some(0));
+    let forwarder = world.forward("api");
+    container.write_line(Stream::Stdout, b"and its end").expect("written");
+    world.wait_for_records(6);
+    forwarder.assert_conserved();
+    let records = world.receiver.records();
+    assert!(records.iter().all(|record| record.log_type != "gap"), "{:?}", records[3..].first());
+    assert_eq!(records[5].message.as_bytes(), [&part[..], b"and its end"].concat());
+    world.receiver.ledger(|ledger| assert_eq!(ledger.violations(), [] as [String; 0]));
 }

@@ -51,6 +51,7 @@ impl Generations {
 
     /// A gap behind which nothing has come, where nothing more can come, at least not in this process.
     pub fn take_last_loss(&mut self) -> Option<(Arc<Source>, Loss)> {
+        self.believe();
         let loss = match (self.orphan.take(), self.lost.take()) {
             (orphan, Some(lost)) => Loss::join(orphan, lost),
             (orphan, None) => orphan?,
@@ -129,7 +130,14 @@ impl Generations {
     /// After a look that began when `events` was taken and has shown `fresh` new files.
     pub(super) fn account(&mut self, events: Option<(watch::Births, bool)>, fresh: u64) {
         let Some((events, quiet)) = events else { return };
-        let loss = match self.births.looked(events, quiet, fresh) {
+        let (settled, even) = (self.births.is_settled(events), self.births.is_even(events));
+        let unseen = self.births.looked(events, quiet, fresh);
+        match self.doubtful {
+            true if unseen != Unseen::None || !settled || self.crowded => self.believe(),
+            true if even && quiet && fresh == 0 => self.dispel(),
+            _ => {}
+        }
+        let loss = match unseen {
             Unseen::None => return,
             Unseen::Files(files) => {
                 let times = files + 1;
@@ -145,6 +153,22 @@ impl Generations {
         }
     }
 
+    /// A doubtful gap is one.
+    fn believe(&mut self) {
+        self.doubtful = false;
+        self.open.iter_mut().for_each(Log::believe);
+        if let Some(loss) = self.doubt.take() {
+            self.lost = Some(Loss::join(self.lost.take(), loss));
+        }
+    }
+
+    /// A doubtful gap is none: every file that had the log's name was found.
+    fn dispel(&mut self) {
+        self.doubtful = false;
+        self.open.iter_mut().for_each(|log| log.doubt = None);
+        self.doubt = None;
+    }
+
     /// A rotated file that nothing can be had of. It is met again at every rotation, and reported once.
     pub(super) fn note_unreadable(&mut self, id: FileId) {
         self.unreadable.push_front(id);
@@ -155,22 +179,21 @@ impl Generations {
     pub(super) fn look_for_gap(&mut self, found: &[Found]) {
         if !self.scanned {
             let read_before = self.positions.any_of(&self.container.id) || !self.done.is_empty();
-            if read_before && !found.iter().filter_map(|found| found.generation).any(|known| self.knows(known)) {
+            // A rotation leaves one number free at a time: what is farther off tells nothing.
+            let mut last = 0;
+            let mut linked =
+                found.iter().take_while(|found| found.number <= std::mem::replace(&mut last, found.number) + 2);
+            if read_before && !linked.any(|found| found.generation.is_some_and(|known| self.knows(known))) {
                 let loss = Loss::new("the log was rotated away while nobody read it; lines may be missing");
                 self.lost = Some(Loss { found_again: true, ..loss });
             }
             return;
         }
-        let is_last = |found: &Found| match (self.open.back(), self.done.back()) {
-            (Some(log), _) => found.is(log),
-            (None, Some((done, _))) => found.generation == Some(*done),
-            (None, None) => true,
-        };
         let complete = found.first().is_some_and(|found| found.number == 0);
-        let left_behind = found.iter().any(|found| found.number > 0);
-        if complete && left_behind && !found.iter().any(is_last) {
+        if complete && self.chain && !found.iter().any(|found| self.is_last(found)) {
             let loss = Loss::new("the log was rotated faster than it was read; lines may be missing");
-            self.lost = Some(Loss::join(self.lost.take(), loss));
+            self.doubt = Some(Loss::join(self.doubt.take(), loss));
+            self.doubtful = true;
         }
     }
 }

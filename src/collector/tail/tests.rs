@@ -631,13 +631,23 @@ async fn a_chain_that_has_lost_its_beginning_has_a_gap() {
     append(&log, b"0\n");
     let mut rig = Rig::start(dir.path(), Positions::default());
     rig.lines_come(1).await;
-    for text in [b"1\n", b"2\n", b"3\n"] {
+    for text in [b"lost\n".as_slice(), b"1\n", b"2\n", b"3\n"] {
         rotate(&log, 3);
         append(&log, text);
     }
     rig.lines_come(4).await;
+    // As many as are kept, the rest of the last one read and the first of them included: nothing is missing.
+    append(&log, b"end of 3\n");
+    for text in [b"4\n", b"5\n", b"6\n"] {
+        rotate(&log, 3);
+        append(&log, text);
+    }
+    rig.lines_come(8).await;
     let got = rig.stop().await;
-    check(&[&got[..2], &got[3..]].concat(), &all_of(&[b"0\n", b"1\n", b"2\n", b"3\n"]));
+    check(
+        &[&got[..2], &got[3..]].concat(),
+        &all_of(&[b"0\n", b"1\n", b"2\n", b"3\nend of 3\n", b"4\n", b"5\n", b"6\n"]),
+    );
     assert!(matches!(&got[2], Got::Gap(..)), "{:?}", got[2]);
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::collector::input::BROKEN;
 use crate::limits::{MAX_ENVELOPE_BYTES, OPEN_GENERATIONS};
+use proptest::prelude::*;
 use std::os::unix::fs::MetadataExt as _;
 
 pub fn gaps(got: &[Got]) -> Vec<(&str, Option<u64>)> {
@@ -43,6 +44,96 @@ async fn files_that_came_and_went_between_two_looks_are_a_gap() {
     check(&without_gaps(&got), &all_of(&[b"0\n", b"3\n", b"4\n"]));
     let [(reason, None)] = gaps(&got)[..] else { panic!("{got:?}") };
     assert!(reason.contains("re-created 3 times"), "{reason}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    /// Rotations in bursts of any length: a gap stands where lines are missing, and there is none when none are.
+    #[test]
+    fn a_chain_is_known_to_be_whole_where_every_file_was_seen(
+        max_file in 2..5usize,
+        bursts in prop::collection::vec((1..7usize, 0..3u64, prop::bool::weighted(0.3)), 1..12),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dir = TempDir::new().unwrap();
+            let log = log_of(dir.path());
+            append(&log, b"0\n");
+            let mut rig = Rig::start(dir.path(), Positions::default());
+            rig.lines_come(1).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let (mut next, last) = (1, |rig: &Rig| rig.got.iter().rev().find_map(number));
+            for (rotations, pause, catch_up) in bursts {
+                for _ in 0..rotations {
+                    rotate(&log, max_file);
+                    append(&log, format!("{next}\n").as_bytes());
+                    next += 1;
+                }
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                while catch_up && last(&rig) != Some(next - 1) {
+                    rig.receive().await;
+                }
+            }
+            while last(&rig) != Some(next - 1) {
+                rig.receive().await;
+            }
+            let got = rig.stop().await;
+            let (mut expected, mut gap, mut missing) = (0, false, false);
+            for got in &got {
+                gap |= matches!(got, Got::Gap(..));
+                let Some(line) = number(got) else { continue };
+                assert!(gap || line == expected, "{line} instead of {expected}");
+                missing |= line != expected;
+                (expected, gap) = (line + 1, false);
+            }
+            assert!(missing || gaps(&got).is_empty(), "{:?}", gaps(&got));
+        });
+    }
+}
+
+/// The number that a line is.
+fn number(got: &Got) -> Option<usize> {
+    let Got::Line { text, .. } = got else { return None };
+    std::str::from_utf8(text).unwrap().trim().parse().ok()
+}
+
+/// Somebody has put a file beside the log that looks like one of its rotated siblings.
+#[tokio::test]
+async fn a_file_that_no_rotation_has_left_hides_nothing_and_is_no_gap() {
+    for suffix in [".1", ".2", ".7", ".7.gz"] {
+        let dir = TempDir::new().unwrap();
+        let log = log_of(dir.path());
+        let stray = sibling(&log, suffix.strip_suffix(".gz").unwrap_or(suffix));
+        append(&stray, b"stray\n");
+        if suffix.ends_with(".gz") {
+            gzip(&stray);
+        }
+        append(&log, b"0\n");
+        let mut rig = Rig::start(dir.path(), Positions::default());
+        rig.lines_come(2).await;
+        for i in 1..5 {
+            unlink(&log);
+            append(&log, format!("{i}\n").as_bytes());
+            rig.lines_come(2 + i).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert_eq!(gaps(&rig.got), [], "{suffix}");
+        }
+        for i in 5..8 {
+            unlink(&log);
+            append(&log, format!("{i}\n").as_bytes());
+        }
+        rig.lines_come(7).await;
+        let got = rig.stop().await;
+        let [(reason, None)] = gaps(&got)[..] else { panic!("{suffix}: {got:?}") };
+        assert!(reason.contains("re-created 3 times"), "{reason}");
+        // Nor does it stand for what was rotated away while nobody was there, if the numbers say so.
+        let known = positions([(b"stray\n", "0-6"), (b"7\n", "0-2")]);
+        unlink(&log);
+        append(&log, b"8\n");
+        let got = Rig::start(dir.path(), known).stop().await;
+        assert_eq!(gaps(&got).len(), usize::from(suffix.starts_with(".7")), "{suffix}: {got:?}");
+    }
 }
 
 /// The tail looks again because the queue has room, before the events of the directory have been read.

@@ -90,6 +90,62 @@ async fn newer_files_wait_for_one_that_cannot_be_opened() {
     CLOSED.set(None);
 }
 
+/// Docker deletes it, and the file system gives its inode to the next one.
+#[tokio::test]
+async fn what_could_not_be_opened_is_not_taken_for_a_newer_file() {
+    let dir = TempDir::new().unwrap();
+    let log = log_of(dir.path());
+    let texts = [numbered(0, 10), numbered(10, 10), numbered(20, 10)];
+    let (first, aside) = (sibling(&log, ".1"), dir.path().join("aside"));
+    append(&first, &texts[0]);
+    append(&log, &texts[1]);
+    CLOSED.set(Some(inode(&first)));
+    let mut rig = Rig::start(dir.path(), Positions::default());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    CLOSED.set(None);
+    fs::rename(&first, &aside).unwrap();
+    fs::rename(&log, &first).unwrap();
+    fs::write(&aside, &texts[2]).unwrap();
+    fs::rename(&aside, &log).unwrap();
+    rig.lines_come(20).await;
+    let got = rig.stop().await;
+    assert_eq!(gaps(&got), [("a rotated log file cannot be read; its lines are lost", None)]);
+    check(&got[1..], &all_of(&[&texts[1], &texts[2]]));
+}
+
+/// It is older than what is being read, so that it was read when its turn was, or reported; whatever keeps it from being known again.
+#[tokio::test]
+async fn what_was_read_long_ago_need_not_be_opened_again() {
+    let dir = TempDir::new().unwrap();
+    let log = log_of(dir.path());
+    let texts = [numbered(0, 10), numbered(10, 10), numbered(20, 10), numbered(30, 10)];
+    append(&log, &texts[0]);
+    let mut rig = Rig::start(dir.path(), Positions::default());
+    rig.lines_come(10).await;
+    rotate(&log, 4);
+    append(&log, &texts[1]);
+    rig.lines_come(20).await;
+    CLOSED.set(Some(inode(&sibling(&log, ".1"))));
+    let begun = Instant::now();
+    rotate(&log, 4);
+    append(&log, &texts[2]);
+    rig.lines_come(30).await;
+    assert!(begun.elapsed() < READ_PATIENCE, "{:?}", begun.elapsed());
+    // Two rotations at once, and as an archive, which is another file.
+    gzip(&sibling(&log, ".2"));
+    CLOSED.set(Some(inode(&sibling(&log, ".2.gz"))));
+    fs::rename(sibling(&log, ".2.gz"), sibling(&log, ".4.gz")).unwrap();
+    rotate(&log, 4);
+    append(&log, &texts[3]);
+    rotate(&log, 4);
+    append(&log, b"last\n");
+    rig.lines_come(41).await;
+    let got = rig.stop().await;
+    CLOSED.set(None);
+    let all: Vec<&[u8]> = texts.iter().map(Vec::as_slice).chain([&b"last\n"[..]]).collect();
+    check(&got, &all_of(&all));
+}
+
 #[tokio::test]
 async fn a_file_that_turns_up_behind_the_live_log_does_not_stop_it() {
     let dir = TempDir::new().unwrap();
@@ -178,6 +234,36 @@ async fn a_log_that_lost_its_end_and_grew_again_has_a_gap() {
     }
 }
 
+/// Where a line without end was cut, and behind what the daemon left when it was stopped in a line.
+#[tokio::test]
+async fn a_position_in_a_damaged_line_is_no_sign_of_a_lost_end() {
+    let dir = TempDir::new().unwrap();
+    let log = log_of(dir.path());
+    let endless = [b"first\n".to_vec(), vec![b'x'; 700 << 10], b"\n".to_vec()].concat();
+    let torn = b"{\"log\":\"torn in the mid";
+    let (behind, last) = (endless.len() + torn.len(), numbered(0, 1));
+    let text = [&endless[..], torn, &last, &last].concat();
+    append(&log, &text);
+    let starts = |got: &[Got]| -> Vec<u64> {
+        got.iter().filter_map(|got| if let Got::Line { at, .. } = got { Some(*at) } else { None }).collect()
+    };
+    let all = starts(&Rig::start(dir.path(), Positions::default()).stop().await);
+    assert_eq!(all.len(), 6, "three pieces of the one without end");
+    let mut ends = all[1..].to_vec();
+    ends.insert(4, behind as u64);
+    for at in ends {
+        let got = Rig::start(dir.path(), positions([(&text, &format!("0-{at}"))])).stop().await;
+        assert_eq!(gaps(&got), [], "{at}");
+        let rest: Vec<_> = [at].into_iter().chain(all.iter().copied().filter(|start| *start > at)).collect();
+        assert_eq!(starts(&got), rest);
+    }
+    // Anywhere else in such lines it is.
+    for at in [all[2] - 1, all[2] + 1, all[2] + 64, behind as u64 - 1, behind as u64 + 1] {
+        let got = Rig::start(dir.path(), positions([(&text, &format!("0-{at}"))])).stop().await;
+        assert_eq!(gaps(&got).len(), 1, "{at}");
+    }
+}
+
 #[tokio::test]
 async fn a_gap_is_said_at_a_stop_unless_the_next_process_finds_it() {
     let dir = TempDir::new().unwrap();
@@ -189,6 +275,8 @@ async fn a_gap_is_said_at_a_stop_unless_the_next_process_finds_it() {
     fs::remove_file(sibling(&log, ".1")).unwrap();
     fs::rename(&log, dir.path().join("away")).unwrap();
     append(&sibling(&log, ".1"), b"");
+    append(&log, b"never seen");
+    fs::remove_file(&log).unwrap();
     append(&log, b"");
     rig.end_comes(generation_of(b"1\n")).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
