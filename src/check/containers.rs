@@ -4,6 +4,8 @@ use super::Report;
 use crate::collector::survey::{LogAccess, Survey, Surveyed};
 use crate::config::Config;
 use crate::exit;
+use crate::parser::labels;
+use crate::parser::process::Rules;
 
 /// Most containers listed of those that do not match.
 const OTHERS: usize = 20;
@@ -12,17 +14,20 @@ const OTHERS: usize = 20;
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => told(&config.target_service, &runtime.block_on(crate::collector::survey(config)), report),
+        Ok(runtime) => {
+            let survey = runtime.block_on(crate::collector::survey(config));
+            told(&config.target_service, &survey, &config.process, report);
+        }
         Err(error) => report.bad(exit::FAILURE, &format!("no runtime to look for containers: {error}")),
     }
 }
 
-fn told(target: &str, survey: &Survey, report: &mut Report<'_>) {
+fn told(target: &str, survey: &Survey, rules: &Rules, report: &mut Report<'_>) {
     report.heading("Docker");
     sources(survey, report);
     report.heading(&format!("Containers of {target}"));
     for found in &survey.containers {
-        container(found, report);
+        container(found, rules, report);
     }
     for (name, why) in &survey.excluded {
         report.warn(&format!("{name} is left out: {why}"));
@@ -54,7 +59,7 @@ fn sources(survey: &Survey, report: &mut Report<'_>) {
     }
 }
 
-fn container(found: &Surveyed, report: &mut Report<'_>) {
+fn container(found: &Surveyed, rules: &Rules, report: &mut Report<'_>) {
     let container = &found.container;
     let name =
         format!("{} ({}, {})", container.name, container.id.get(..12).unwrap_or(&container.id), container.log_driver);
@@ -68,6 +73,9 @@ fn container(found: &Surveyed, report: &mut Report<'_>) {
             "{} has no max-size: its log grows until the disk is full; set logging.options max-size and max-file",
             container.name
         ));
+    }
+    for problem in labels::problems(container, rules) {
+        report.warn(&format!("{} has a label that is left aside: {problem}", container.name));
     }
 }
 
@@ -122,7 +130,7 @@ mod tests {
     fn check(survey: &Survey, code: u8, says: &[&str]) -> String {
         let mut out = Vec::new();
         let mut report = Report { out: &mut out, worst: exit::OK };
-        told("api", survey, &mut report);
+        told("api", survey, &Rules::default(), &mut report);
         let worst = report.worst;
         let text = String::from_utf8(out).unwrap();
         assert_eq!(worst, code, "{text}");
@@ -130,6 +138,30 @@ mod tests {
             assert!(text.contains(word), "{word:?} is not in\n{text}");
         }
         text
+    }
+
+    #[test]
+    fn labels_that_say_nothing_sensible_are_named() {
+        let of = |change: fn(&mut Container)| {
+            let mut found = found("json-file", Some("10m"), Ok(LogAccess::File("/c/0-json.log".into())));
+            change(Arc::get_mut(&mut found.container).unwrap());
+            Survey { containers: vec![found], ..survey() }
+        };
+        let wrong = of(|container| {
+            container.format = Some("ngnix".into());
+            container.multiline = Some("(".into());
+            container.steering.min_level = Some("loud".into());
+            container.steering.sample = Some("lots".into());
+        });
+        let says = ["! shop-api-1 has a label that is left aside: rask.format=ngnix", "nginx", "rask.multiline=("];
+        check(&wrong, exit::OK, &[&says[..], &["rask.min_level: ", "rask.sample: "]].concat());
+        let right = of(|container| {
+            container.format = Some("nginx".into());
+            container.multiline = Some("auto".into());
+            container.steering.min_level = Some("warn".into());
+        });
+        let text = check(&right, exit::OK, &["✓ shop-api-1"]);
+        assert!(!text.contains("left aside"), "{text}");
     }
 
     #[test]

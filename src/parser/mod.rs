@@ -33,6 +33,7 @@ pub mod formats;
 pub(crate) mod fuzz_support;
 mod join;
 mod json;
+pub mod labels;
 mod level;
 pub mod look;
 mod multiline;

@@ -130,7 +130,7 @@ impl Processing {
 impl Rules {
     /// These rules where a container's labels say nothing else, and the labels that say nothing sensible. What is blacked out
     /// is only ever added to: who writes a service must not be able to switch that off.
-    fn with_labels(&self, labels: &Steering) -> (Self, Vec<(&'static str, String)>) {
+    pub(super) fn with_labels(&self, labels: &Steering) -> (Self, Vec<(&'static str, String)>) {
         let (mut rules, mut problems) = (self.clone(), Vec::new());
         fn take<T>(
             label: (&'static str, &Option<String>),
