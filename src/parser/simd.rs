@@ -71,18 +71,34 @@ fn fill(object: Value<'_, '_>, draft: &mut Draft<'_>, fields: &mut Fields) {
     keep(&mut draft.method, text(&["method", "requestMethod"]).filter(|m| slots::is_method(m.as_bytes())));
     keep(
         &mut draft.path,
-        text(&["url", "path", "uri", "requestUrl", "target"]).filter(|p| slots::is_path(p.as_bytes())),
+        text(&["url", "path", "uri", "requestUrl", "target", "route"]).filter(|p| slots::is_path(p.as_bytes())),
     );
     keep(&mut draft.user_agent, text(&["userAgent", "user_agent"]));
     if let Some(headers) = find(&["headers"]).and_then(|headers| headers.as_object()) {
-        keep(&mut draft.user_agent, headers.get("user-agent").and_then(|agent| agent.into_string()));
+        // Caddy keeps the values of each header in a list.
+        let agent = headers.get("user-agent").or_else(|| headers.get("User-Agent"));
+        let agent = agent.and_then(|agent| agent.into_string().or_else(|| agent.get_idx(0)?.into_string()));
+        keep(&mut draft.user_agent, agent);
     }
-    let is_address = |ip: &&str| ip.parse::<std::net::IpAddr>().is_ok();
-    keep(&mut draft.ip_address, text(&["remoteAddress", "remoteIp", "remote_ip", "ip"]).filter(is_address));
-    if draft.status_code.is_none() {
-        let status = find(&["statusCode", "status_code", "status"]).and_then(|status| status.as_u16());
-        draft.status_code = status.filter(|status| slots::is_status(*status));
+    let addresses = ["remoteAddress", "remoteIp", "remote_ip", "ip", "remote_addr", "client_ip"];
+    keep(&mut draft.ip_address, text(&addresses).and_then(host_of));
+    let status = find(&["statusCode", "status_code", "status"]).and_then(|status| status.as_u16());
+    let status = status.filter(|status| slots::is_status(*status));
+    draft.status_code = draft.status_code.or(status);
+    if status.is_some() && draft.response_size.is_none() {
+        let length = || find(&["headers"])?.as_object()?.get("content-length");
+        let size = find(&["bytes", "size", "content_length", "contentLength"]).or_else(length);
+        draft.response_size = size.and_then(|size| size.as_u64().or_else(|| size.into_string()?.parse().ok()));
     }
+}
+
+/// An address, without its port.
+fn host_of(text: &str) -> Option<&str> {
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return Some(text);
+    }
+    text.parse::<std::net::SocketAddr>().ok()?;
+    text.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']))
 }
 
 #[cfg(test)]

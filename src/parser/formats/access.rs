@@ -51,7 +51,7 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, fields: &mut Fie
     let plain = memchr(b'\\', request).is_none() && memchr(b'\\', rest).is_none();
     let mut draft = Draft::new("", "access", if plain { Str::Raw(request) } else { fields.keep_bytes(request) });
     let family = family.unwrap_or_else(|| match plain {
-        true => family_of(&from, time, size, b"", b""),
+        true => family_of(&from, time, size, if request.starts_with(b"OPTIONS") { request } else { b"" }, b""),
         false => family_of(&from, time, size, request, rest),
     });
     draft.service_type = family.service_type();
@@ -94,21 +94,40 @@ impl<'a> Client<'a> {
     #[inline]
     fn of(head: &'a [u8]) -> Option<Self> {
         let (address, rest) = split(head, b' ')?;
+        if address.ends_with(b",") {
+            return Self::of_several(head);
+        }
         if let Some(user) = rest.strip_prefix(b"- ") {
             return (!address.is_empty()).then_some(Self { vhost: b"", address, ident: b"-", user });
         }
         let (second, behind) = split(rest, b' ')?;
         let port = memchr::memrchr(b':', address).is_some_and(|at| is_number(&address[at + 1..]));
         let (vhost, address, ident, user) = match split(behind, b' ') {
-            Some((ident, user)) if port => (address, second, ident, user),
+            Some((ident, user)) if port || is_addresses(second) => (address, second, ident, user),
             _ => (&b""[..], address, second, behind),
         };
         let all = [address, ident, user].iter().all(|part| !part.is_empty());
         all.then_some(Self { vhost, address, ident, user })
     }
 
+    /// `203.0.113.9, 10.0.0.1 - user`: what came through proxies.
+    #[cold]
+    fn of_several(head: &'a [u8]) -> Option<Self> {
+        let at = memmem::find(head, b" - ")?;
+        let (address, user) = (&head[..at], &head[at + 3..]);
+        is_addresses(address).then_some(Self { vhost: b"", address, ident: b"-", user })
+    }
+
     #[inline]
     fn put(&self, draft: &mut Draft<'a>, fields: &mut Fields) {
+        if let Some((first, _)) = split(self.address, b',') {
+            address_of(first, b"remote_addr", draft, fields);
+            fields.push(b"remote_addr", Str::Raw(self.address));
+            if self.user != b"-" {
+                fields.push(b"remote_user", Str::Raw(self.user));
+            }
+            return;
+        }
         if !self.vhost.is_empty() {
             fields.add(key!("vhost"), Str::Raw(self.vhost));
         }
@@ -131,6 +150,7 @@ fn family_of(from: &Client<'_>, time: &[u8], size: &[u8], request: &[u8], rest: 
         Format::Node
     } else if !from.vhost.is_empty()
         || from.ident != b"-"
+        || request.starts_with(b"OPTIONS * HTTP/1.0")
         || (size == b"-" && from.address != b"unix:")
         || escaped(request)
         || escaped(rest)
@@ -299,12 +319,23 @@ pub(crate) fn request_of<'a>(request: &'a [u8], plain: bool, draft: &mut Draft<'
 pub(crate) fn request_parts(request: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (method, rest) = split(request, b' ')?;
     if !is_method(method) {
-        return None;
+        return strange_method(method, rest);
     }
     match memchr::memrchr(b' ', rest) {
+        Some(0) => None,
         Some(at) => Some((method, &rest[..at], rest[at + 1..].strip_prefix(b"HTTP/")?)),
         None => rest.starts_with(b"/").then_some((method, rest, b"")),
     }
+}
+
+/// `PRI * HTTP/2.0`: a method that is none of the known, in capitals before a path and a version.
+#[cold]
+fn strange_method<'a>(method: &'a [u8], rest: &'a [u8]) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
+    let at = memchr::memrchr(b' ', rest)?;
+    let (path, version) = (&rest[..at], rest[at + 1..].strip_prefix(b"HTTP/")?);
+    let good =
+        (2..=32).contains(&method.len()) && method.iter().all(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_'));
+    (good && matches!(path.first(), Some(b'/' | b'*'))).then_some((method, path, version))
 }
 
 /// Fills method and path from a request in a JSON access log, if they are still free.

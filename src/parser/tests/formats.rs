@@ -298,12 +298,18 @@ fn postgres() {
         json!({"service_type": "postgres", "log_type": "structured", "level": "Warn", "message": "x",
             "fields": {"app_time": "2026-11-21T13:00:00.123Z", "level": "WARNING", "pid": "7", "prefix": "what ever"}}),
     );
-    for log in [
-        "2026-11-21 13:00:00.123 UTC [31] LAG:  x",
-        "2026-11-21 13:00:00.123 UTC [x] DETAIL:  x",
-        "2026-11-21 13:00:00 x",
+    check(
+        None,
+        "2026-11-21 13:00:00.123 UTC [x] DETAIL:  y",
+        json!({"service_type": "postgres", "log_type": "structured", "message": "y",
+            "fields": {"app_time": "2026-11-21T13:00:00.123Z", "kind": "detail", "prefix": "[x]"}}),
+    );
+    for (log, time) in [
+        ("2026-11-21 13:00:00.123 UTC [31] LAG:  x", "2026-11-21T13:00:00.123Z"),
+        ("2026-11-21 13:00:00 x", "2026-11-21T13:00:00"),
     ] {
-        check(None, log, json!({"service_type": "plain", "log_type": "plain", "message": log, "fields": {}}));
+        let fields = json!({"app_time": time});
+        check(None, log, json!({"service_type": "plain", "log_type": "plain", "message": log, "fields": fields}));
     }
 }
 
