@@ -11,7 +11,8 @@
 //!
 //! The message is the request and the status. The level is told by the status.
 //!
-//! Which program it was cannot always be seen. Apache: a virtual host in front, an ident, `\"`, no size (`-`). Python: a time
+//! Which program it was cannot always be seen. Apache: a virtual host in front, an ident, `\"`, `\xfc` in small letters, no size (`-`),
+//! `OPTIONS * HTTP/1.0`, which it sends to itself. Python: a time
 //! without zone (Werkzeug, Django). Node: a time as in HTTP (morgan), or an IPv4
 //! address written as IPv6. Else nginx.
 
@@ -115,12 +116,14 @@ impl<'a> Client<'a> {
     fn of_several(head: &'a [u8]) -> Option<Self> {
         let at = memmem::find(head, b" - ")?;
         let (address, user) = (&head[..at], &head[at + 3..]);
-        is_addresses(address).then_some(Self { vhost: b"", address, ident: b"-", user })
+        // No identity at all tells it from the rest.
+        is_addresses(address).then_some(Self { vhost: b"", address, ident: b"", user })
     }
 
     #[inline]
     fn put(&self, draft: &mut Draft<'a>, fields: &mut Fields) {
-        if let Some((first, _)) = split(self.address, b',') {
+        if self.ident.is_empty() {
+            let first = split(self.address, b',').map_or(self.address, |(first, _)| first);
             address_of(first, b"remote_addr", draft, fields);
             fields.push(b"remote_addr", Str::Raw(self.address));
             if self.user != b"-" {
@@ -143,22 +146,30 @@ impl<'a> Client<'a> {
 
 #[inline]
 fn family_of(from: &Client<'_>, time: &[u8], size: &[u8], request: &[u8], rest: &[u8]) -> Format {
-    let escaped = |text: &[u8]| memchr(b'\\', text).is_some() && memmem::find(text, b"\\\"").is_some();
     if has_shape(time, b"dd/") && time.len() == 20 {
         Format::Python
     } else if time.ends_with(b" GMT") || from.address.starts_with(b"::ffff:") {
         Format::Node
     } else if !from.vhost.is_empty()
-        || from.ident != b"-"
+        || !matches!(from.ident, b"-" | b"")
         || request.starts_with(b"OPTIONS * HTTP/1.0")
         || (size == b"-" && from.address != b"unix:")
-        || escaped(request)
-        || escaped(rest)
+        || has_apaches_escape(request)
+        || has_apaches_escape(rest)
     {
         Format::Apache
     } else {
         Format::Nginx
     }
+}
+
+/// Whether a backslash is escaped otherwise than as nginx does, whose only form is `\xHH` in capitals: `\"`, `\n`, `\xfc`.
+fn has_apaches_escape(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'\\', text).any(|at| match text[at + 1..] {
+        [b'x', a, b, ..] => [a, b].iter().all(u8::is_ascii_hexdigit) && [a, b].iter().any(u8::is_ascii_lowercase),
+        [b'"' | b'n' | b't' | b'r' | b'\\', ..] => true,
+        _ => false,
+    })
 }
 
 /// Referer, user agent, and whatever a custom format adds.
@@ -272,7 +283,9 @@ impl<'a> Part<'a> {
             b"xff" => b"x_forwarded_for",
             b"cs" => b"upstream_cache_status",
             b"" if is_seconds(self.value) && self.times == 0 => b"request_time",
-            b"" if is_seconds(self.value) && self.times == 1 => b"upstream_response_time",
+            b"" if (is_seconds(self.value) || (self.value == b"-" && !self.quotes)) && self.times == 1 => {
+                b"upstream_response_time"
+            }
             b"" if self.value.len() == 32 && self.value.iter().all(u8::is_ascii_hexdigit) => b"request_id",
             b"" if is_host_and_port(self.value) => b"upstream",
             b"" if self.quotes && (self.value == b"-" || is_addresses(self.value)) => b"x_forwarded_for",

@@ -42,7 +42,8 @@ pub(crate) fn read<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
         return json::behind_text(text, None, scratch).map(|draft| (draft, Format::Json));
     }
     // A severity of PostgreSQL's behind any prefix.
-    memchr::memmem::find(&text[..text.len().min(SEVERITY_REACH)], b":  ")?;
+    let head = &text[..text.len().min(SEVERITY_REACH)];
+    memchr::memchr_iter(b':', head).find(|at| text[at + 1..].starts_with(b"  "))?;
     first_of!(scratch, postgres::line(text, false, &mut scratch.fields))
 }
 
@@ -245,7 +246,8 @@ fn bracket<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
                 python::logging(text, false, &mut scratch.fields)
             )
         }
-        b'a'..=b'z' => first_of!(scratch, python::structlog(text, scratch)),
+        // The level in its nine columns.
+        b'a'..=b'z' if text.get(10) == Some(&b']') => first_of!(scratch, python::structlog(text, scratch)),
         _ => None,
     }
 }

@@ -37,7 +37,8 @@ pub(crate) fn zap<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>
     let (time, rest) = split(text, b'\t')?;
     let (word, rest) = split(rest, b'\t').unwrap_or((rest, b""));
     let level = level::of_word(word)?;
-    if !app_time::is_time(time) && !time.first()?.is_ascii_digit() {
+    let clock = time.first()?.is_ascii_digit() && memchr::memchr(b':', time).is_some();
+    if !clock && !app_time::is_time(time) && !memchr::memmem::find(time, b"e+").is_some_and(|at| at + 4 == time.len()) {
         return None;
     }
     let mut slots = Slots::new();

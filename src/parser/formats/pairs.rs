@@ -29,10 +29,15 @@ pub(crate) fn take_tail<'a>(text: &'a [u8], bare: Bare, slots: &mut Slots<'a>, s
         from = equals + 1;
         let start = key_start(text, equals);
         let apart = start == 0 || text[start - 1] == b' ';
-        if start == equals || !apart || text.get(equals + 1) == Some(&b'=') || !walk(text, start, bare, |_, _| {}) {
+        if start == equals || !apart || text.get(equals + 1) == Some(&b'=') {
             continue;
         }
-        walk(text, start, bare, |key, value| slots.pair(key, value, scratch));
+        // Where words are pairs, phrases are no other ones.
+        let words = walk(text, start, Bare::Word, |_, _| {});
+        if !words && (bare == Bare::Word || !walk(text, start, bare, |_, _| {})) {
+            continue;
+        }
+        walk(text, start, if words { Bare::Word } else { bare }, |key, value| slots.pair(key, value, scratch));
         return text[..start].trim_ascii_end();
     }
     text

@@ -68,8 +68,9 @@ pub(crate) fn level_of(text: &[u8]) -> Option<Level> {
         }
         let mut len = word_len(&text[at..]);
         // `[time][INFO][name]`
-        if (text[at] == b'[' || text[at + len - 1] == b']')
-            && let Some(end) = memchr::memmem::find(&text[at..at + len], b"][")
+        if (len > 16 || text[at + len - 1] == b']')
+            && let Some(end) = text[at..at + len].iter().position(|b| *b == b']')
+            && text.get(at + end + 1) == Some(&b'[')
         {
             len = end + 1;
         }

@@ -57,13 +57,14 @@ fn is_zone(byte: u8) -> bool {
 /// Reads a line with a prefix. Unless `explicit`, a time with its zone must be in it; or what can all be told; or nothing,
 /// before a severity that nobody else writes so.
 pub(crate) fn line<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> Option<Draft<'a>> {
-    let text = match waiting(text) {
-        0 => text,
-        len => {
+    let mut text = text;
+    if text.first() == Some(&b'w') {
+        let len = waiting(text);
+        if len > 0 {
             fields.add(key!("waiting"), Str::Raw(&text[..len]));
-            &text[len..]
         }
-    };
+        text = &text[len..];
+    }
     // The colons of a time in front are none of a severity's.
     let clock = if has_shape(text, b"dddd-dd-dd dd:dd:dd") { 19 } else { 0 };
     let (start, colon, severity) = severity_in(text, clock)?;
@@ -131,7 +132,8 @@ fn waiting(text: &[u8]) -> usize {
 /// Whether a prefix without a time may be one: `[31]`, `31`, `app@shop`.
 fn may_be_prefix(text: &[u8]) -> bool {
     let process = process(text).is_some_and(|(.., rest)| rest.is_empty()) || is_number(text);
-    process || user_and_database(text).is_some_and(|(user, database)| !user.is_empty() && !database.is_empty())
+    let named = split(text, b'@').is_some_and(|(user, database)| !user.is_empty() && !database.is_empty());
+    process || (named && memchr(b' ', text).is_none())
 }
 
 /// Start and colon of the severity, none of whose colons is before `from`.
@@ -245,6 +247,7 @@ struct Seen {
     pid: bool,
     line: bool,
     vxid: bool,
+    txid: bool,
 }
 
 impl Seen {
@@ -260,7 +263,7 @@ impl Seen {
 }
 
 /// What stands between time, process and severity; what is not understood, in `fields.prefix`. Whether everything was.
-#[inline]
+#[inline(never)]
 fn prefix_of<'a>(all: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fields: &mut Fields) -> bool {
     // Amazon's `%t:%r:%u@%d:[%p]:`, and `%m|%u|%d|%p|`.
     let separator = *all.first().filter(|b| matches!(b, b':' | b'|')).unwrap_or(&b' ');
@@ -318,6 +321,7 @@ fn one<'a>(token: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fields: &mut
         fields.add(key!("database"), Str::Raw(database));
         return true;
     }
+    let token = token.strip_suffix(b">").filter(|token| *token == b"[local]").unwrap_or(token);
     if token == b"[local]" {
         fields.add(key!("client"), Str::Raw(token));
         return true;
@@ -339,7 +343,8 @@ fn one<'a>(token: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fields: &mut
         seen.process(core, b"", fields);
     } else if is_sqlstate(core) {
         fields.add(key!("sqlstate"), Str::Raw(core));
-    } else if is_number(core) && std::mem::take(&mut seen.vxid) {
+    } else if is_number(core) && !seen.txid && (seen.vxid || seen.line) {
+        seen.txid = true;
         fields.add(key!("txid"), Str::Raw(core));
     } else if is_number(core) && !seen.line {
         seen.line = true;

@@ -226,10 +226,11 @@ pub(crate) fn logging<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -
     if !explicit && !head.is_pythons(text, message) {
         return None;
     }
-    let mut draft = access_in(message, fields).unwrap_or_else(|| draft(message));
-    draft.level = Some(level);
-    head.put(fields);
-    Some(draft)
+    if !head.put(fields) {
+        return None;
+    }
+    let draft = access_in(message, fields).unwrap_or_else(|| draft(message));
+    Some(Draft { level: Some(level), ..draft })
 }
 
 /// Items of a head that are looked at for a level.
@@ -294,16 +295,20 @@ fn item<'a>(rest: &mut &'a [u8]) -> Option<Item<'a>> {
         b'{' => b'}',
         b'<' => b'>',
         _ => {
-            if let Some(len) = time_len(text) {
+            if first.is_ascii_digit()
+                && let Some(len) = time_len(text)
+            {
                 *rest = &text[len..];
                 return Some(Item::Time(&text[..len]));
             }
-            let ends = |at: &usize| match text[*at] {
-                b' ' | b'|' => true,
-                b':' => !text.get(at + 1).is_some_and(u8::is_ascii_digit),
-                _ => false,
-            };
-            let end = (0..text.len().min(100)).find(ends)?;
+            let mut end = 0;
+            loop {
+                end += text[end..].iter().take(100).position(|b| matches!(b, b' ' | b'|' | b':'))?;
+                if text[end] != b':' || !text.get(end + 1).is_some_and(u8::is_ascii_digit) {
+                    break;
+                }
+                end += 1;
+            }
             *rest = &text[end..];
             return Some(Item::Word(&text[..end]));
         }
@@ -330,8 +335,8 @@ fn time_len(text: &[u8]) -> Option<usize> {
         Some([b' ', b'+' | b'-', ..]) if digits(end + 2) == 4 => end += 6,
         _ => {}
     }
-    let ends = !text.get(end).is_some_and(u8::is_ascii_alphanumeric);
-    (ends && app_time::is_time(&text[..end])).then_some(end)
+    // Whether it is one, `Head::put` finds out.
+    (!text.get(end).is_some_and(u8::is_ascii_alphanumeric)).then_some(end)
 }
 
 /// `app.py:12`
@@ -341,13 +346,15 @@ fn is_place(text: &[u8]) -> bool {
 
 /// `app.db`: names of modules in small letters, two at least; the last may be a class.
 fn is_module(text: &[u8]) -> bool {
+    if !text.contains(&b'.') {
+        return false;
+    }
     let part = |part: &[u8]| {
         part.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
             && part.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
     };
     let mut parts = text.split(|b| *b == b'.');
     parts.next().is_some_and(|first| part(first) && !first[0].is_ascii_uppercase())
-        && text.contains(&b'.')
         && parts.all(part)
         && memchr::memrchr(b'.', text).is_some_and(|at| text.len() - at > 2)
 }
@@ -405,9 +412,9 @@ impl<'a> Head<'a> {
         }
         let place = if is_number(word) {
             if self.process.is_empty() { &mut self.process } else { &mut self.thread }
-        } else if is_place(word) && !self.braces {
+        } else if !self.braces && is_place(word) {
             &mut self.place
-        } else if is_thread(word) {
+        } else if matches!(word.first(), Some(b'M' | b'T' | b'D')) && is_thread(word) {
             &mut self.thread
         } else if is_name(word) {
             &mut self.name
@@ -442,6 +449,13 @@ impl<'a> Head<'a> {
             return &rest[at + 3..];
         }
         for _ in 0..3 {
+            // Most messages: a word with nothing of a name in it.
+            if let Some(end) = rest.iter().position(|b| matches!(b, b' ' | b'.' | b':' | b'|' | b'[' | b'('))
+                && rest[end] == b' '
+                && !matches!(rest.get(end + 1), Some(b'-' | b'|' | b':'))
+            {
+                return rest;
+            }
             let mut behind = rest;
             let Some(item) = item(&mut behind) else { return rest };
             let tight = behind.first();
@@ -494,14 +508,15 @@ impl<'a> Head<'a> {
             return five && self.place.is_empty() && is_module(self.name) && !is_javas(self.name);
         }
         let comma = self.time.get(19) == Some(&b',');
-        let separated = matches!(self.separator, Separator::Dash | Separator::Bar) && text.starts_with(self.time);
-        let javas = five || is_javas(self.name) || self.name == b"main" || class_at_the_end(message);
-        self.braces || ((comma || separated) && !javas)
+        let separated = matches!(self.separator, Separator::Dash | Separator::Bar) && text[0] != b'[';
+        let javas = || five || is_javas(self.name) || self.name == b"main" || class_at_the_end(message);
+        self.braces || ((comma || separated) && !javas())
     }
 
-    fn put(&self, fields: &mut Fields) {
-        if !self.time.is_empty() {
-            fields.app_time(self.time);
+    /// False where the time is none.
+    fn put(&self, fields: &mut Fields) -> bool {
+        if !self.time.is_empty() && !fields.app_time(self.time) {
+            return false;
         }
         fields.level(self.level, self.word);
         let named =
@@ -511,6 +526,7 @@ impl<'a> Head<'a> {
                 fields.push(key, Str::Raw(value));
             }
         }
+        true
     }
 }
 
@@ -521,9 +537,16 @@ fn behind_a_colon(text: &[u8], word: &[u8]) -> bool {
 
 /// `com.example.Main`, `c.e.Main`: a class, in a package that a domain begins.
 fn is_javas(name: &[u8]) -> bool {
-    let class = memchr::memrchr(b'.', name).is_some_and(|at| name.get(at + 1).is_some_and(u8::is_ascii_uppercase));
-    let domain = [&b"com."[..], b"org.", b"net.", b"io.", b"java", b"jdk."].iter().any(|start| name.starts_with(start));
-    domain || (class && name.get(1) == Some(&b'.'))
+    let class = || memchr::memrchr(b'.', name).is_some_and(|at| name.get(at + 1).is_some_and(u8::is_ascii_uppercase));
+    let domain = match name.first() {
+        Some(b'c') => name.starts_with(b"com."),
+        Some(b'o') => name.starts_with(b"org."),
+        Some(b'n') => name.starts_with(b"net."),
+        Some(b'i') => name.starts_with(b"io."),
+        Some(b'j') => name.starts_with(b"java") || name.starts_with(b"jdk."),
+        _ => false,
+    };
+    domain || (name.get(1) == Some(&b'.') && class())
 }
 
 /// `… (kafka.server.KafkaServer)`
@@ -537,11 +560,12 @@ fn class_at_the_end(message: &[u8]) -> bool {
 
 /// What an access log of uvicorn's, gunicorn's or Werkzeug's writes through a logger.
 fn access_in<'a>(message: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
+    if !message.first()?.is_ascii_hexdigit() && !matches!(message[0], b'[' | b':' | b'-') {
+        return None;
+    }
     if memchr::memmem::find(&message[..message.len().min(80)], b" - \"").is_some() {
         return uvicorn_access(message, fields);
     }
-    if !message.first()?.is_ascii_hexdigit() || memchr::memmem::find(message, b"] \"").is_none() {
-        return None;
-    }
+    memchr::memmem::find(message, b"] \"")?;
     access::parse(message, Some(Format::Python), fields)
 }

@@ -43,15 +43,21 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Sc
     let (word, behind) = split(rest.trim_ascii_start(), b' ')?;
     let level = level_of(word)?;
     let columns = rest.len() - behind.len() == 6;
-    let (thread, behind) = thread(behind.trim_ascii_start());
-    let (spans, behind) = spans(behind);
-    let (target, message) = target(behind);
+    let (mut named, mut behind) = (&b""[..], behind.trim_ascii_start());
+    let (mut spans, mut rest_of_it) = self::spans(behind);
+    let (mut target, mut message) = self::target(rest_of_it);
+    if target.is_empty() {
+        (named, behind) = thread(behind);
+        (spans, rest_of_it) = self::spans(behind);
+        (target, message) = self::target(rest_of_it);
+    }
+    let (thread, behind) = (named, rest_of_it);
     // Others put a space for the `T` of the time, or no time at all, before levels that are not flush right, or no path behind them.
-    let path = memmem::find(target, b"::").is_some() || !spans.is_empty();
+    let path = || memmem::find(target, b"::").is_some() || !spans.is_empty();
     let sure = match time {
         _ if family.is_some() => true,
-        b"" => columns && !target.is_empty() && (path || rest.starts_with(b" ")),
-        _ if time[10] == b' ' => columns && !target.is_empty() && (path || rest.starts_with(b" ")),
+        b"" => columns && !target.is_empty() && (rest.starts_with(b" ") || path()),
+        _ if time[10] == b' ' => columns && !target.is_empty() && (rest.starts_with(b" ") || path()),
         _ => (time.ends_with(b"Z") && time.len() == 27) || !target.is_empty(),
     };
     if !sure || (target.is_empty() && family.is_none() && behind.starts_with(b"[")) {
@@ -77,7 +83,9 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Sc
         let route = &spans[at + 7..];
         slots.default_path(&route[..memchr::memchr2(b' ', b'}', route).unwrap_or(route.len())]);
     }
-    if let Some(access) = actix(target, message) {
+    if (meilisearch || target.starts_with(b"actix_web"))
+        && let Some(access) = actix(message)
+    {
         slots.set_access(access);
     }
     let message = match place(message) {
@@ -94,10 +102,8 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Sc
 }
 
 /// `10.0.0.1 "GET /x HTTP/1.1" 200 12 "-" "curl/8.5" 0.000123`, as Actix's logger writes by itself, and Meilisearch with it.
-fn actix<'a>(target: &[u8], message: &'a [u8]) -> Option<Draft<'a>> {
-    if !target.starts_with(b"actix_web") && !target.starts_with(b"meilisearch") {
-        return None;
-    }
+#[cold]
+fn actix(message: &[u8]) -> Option<Draft<'_>> {
     let (address, rest) = split(message, b' ')?;
     let rest = rest.strip_prefix(b"\"")?;
     let end = memmem::find(rest, b"\" ")?;
@@ -116,6 +122,7 @@ fn actix<'a>(target: &[u8], message: &'a [u8]) -> Option<Draft<'a>> {
 }
 
 /// `main ThreadId(01)` or `ThreadId(01)`, and what is behind it.
+#[cold]
 fn thread(text: &[u8]) -> (&[u8], &[u8]) {
     let none = (&b""[..], text);
     let Some(at) = memmem::find(&text[..text.len().min(64)], b"ThreadId(") else { return none };
@@ -131,7 +138,7 @@ fn thread(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// `src/main.rs:12: ` at the front.
 fn place(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = memmem::find(&text[..text.len().min(200)], b": ")?;
+    let end = memchr::memchr(b' ', text)?.checked_sub(1).filter(|end| text[*end] == b':')?;
     let (file, line) = text[..end].split_at(memchr::memrchr(b':', &text[..end])?);
     (file.ends_with(b".rs") && is_number(&line[1..])).then_some((&text[..end], &text[end + 2..]))
 }
@@ -165,7 +172,9 @@ fn env_logger<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Scratch)
     }
     let message = message.strip_prefix(b" ").unwrap_or(message);
     slots.set_message(message);
-    if let Some(access) = actix(target, message) {
+    if (target.starts_with(b"meilisearch") || target.starts_with(b"actix_web"))
+        && let Some(access) = actix(message)
+    {
         slots.set_access(access);
     }
     let told = if target.starts_with(b"meilisearch") { Format::Meilisearch } else { Format::Rust };

@@ -313,6 +313,137 @@ fn postgres() {
     }
 }
 
+/// Lines that begin as a format's do and are none: by no reader of the format, and automatically nothing but text.
+#[test]
+fn refused() {
+    let table: [(Format, &[&str]); 12] = [
+        (
+            Format::Go,
+            &[
+                "1:00PM lunch",
+                "INFO[abc] x",
+                "INFORMATION[0000] x",
+                "ERROR[12] too few digits",
+                "2026/11/21 lunch",
+                "2026-11-21T13:00:00Z\tloud\tx",
+                "1.5\tinfo\thello",
+                "noon INF x",
+                "<none> INF x",
+                "[GIN] hello",
+            ],
+        ),
+        (Format::Glog, &["I1121 hello", "E2E tests passed", "W3C validator", "F1121 13:00:00.123456 x main.go:1] y"]),
+        (Format::Logfmt, &["a = 1", "level=info msg=\"no end", "a=1 b!"]),
+        (
+            Format::Nginx,
+            &[
+                "10.0.0.1 - - [yesterday] \"GET / HTTP/1.1\" 200 5",
+                "10.0.0.1 - - [21/Nov/2026:13:00:00 +0000] \"GET / HTTP/1.1\" 2000 5",
+                "nginx: worker started",
+                "nginx: [loud] x",
+                "web 10.0.0.1 is up",
+            ],
+        ),
+        (
+            Format::Apache,
+            &["[Sat nonsense] [error] x", "[Sat Nov 21 13:00:00 2026] [loud] x", "AH0055: x", "AH today: x"],
+        ),
+        (
+            Format::Postgres,
+            &[
+                "note:  two spaces",
+                "12 apples:  and more",
+                "2026-11-21 13:00:00 UTC [31] LOG: one space",
+                "a LOG.  b",
+                "LAG:  x",
+            ],
+        ),
+        (
+            Format::Python,
+            &[
+                "hello INFO",
+                "2026-11-21 13:00:00,123 nothing here",
+                "2026-02-30 13:00:00,123 INFO x",
+                "[info] short of nine columns",
+                "[21/Nov/2026 13:00:00] \"GET / HTTP/1.1\" ok 5",
+                "[21/Nov/2026 13:00:00] hello",
+            ],
+        ),
+        (
+            Format::Rust,
+            &[
+                " WARNING app: x",
+                "hello INFO app: x",
+                "[INFO app] too few columns",
+                "[2026-11-21T13:00:00Z LOUD  app] x",
+            ],
+        ),
+        (
+            Format::Node,
+            &[
+                "- information",
+                "ready or not",
+                "info  careful",
+                "[Nest] twice",
+                "[Nest] 7  - noon  LOG x",
+                "GET it done",
+                "GET /x then 200",
+                "[2026-11-21T13:00:00.123] [INFO] no dash",
+                "[13:00:00.123] INFO (x): y",
+                "Microsoft.Hosting.Lifetime[14]",
+            ],
+        ),
+        (
+            Format::Redis,
+            &["1:M not a time", "1:00 o'clock", "1:M 21 Now 13:00:00.123 * x", "1:M 21 Nov 2026 13:00:00.123 ! x"],
+        ),
+        (
+            Format::Syslog,
+            &[
+                "<3 hearts",
+                "<999>x",
+                "<34>",
+                "<34> x",
+                "Nov 21 lunch",
+                "Nov 21 13:00:00 INFO: x",
+                "2026-11-21T13:00:00Z - info: x",
+                "<34>1 yesterday host",
+            ],
+        ),
+        (Format::Json, &["{curly} prose", "text {\"a\":} ", "{\"a\":1} text"]),
+    ];
+    for (format, lines) in table {
+        for line in lines {
+            let automatic = one(None, line);
+            assert_ne!(automatic["service_type"], format.service_type(), "{line}");
+            assert_ne!(automatic["service_type"], Format::Postgres.service_type(), "{line}");
+            let explicit = one(Some(format), line);
+            assert!(
+                explicit["fields"].get("parse_error").is_some() || explicit["service_type"] != format.service_type(),
+                "{line}"
+            );
+        }
+    }
+    // Of others, whose lines are laid out so.
+    for line in [
+        "2026-11-21 13:00:00,123 INFO  [main] com.example.Main - started",
+        "2026-11-21 13:00:00,123 ERROR [main] com.example.Main - failed",
+        "2026-11-21 13:00:00,123 INFO org.apache.hadoop.hdfs.server.namenode.NameNode: STARTUP_MSG",
+        "[2026-11-21 13:00:00,123] INFO [KafkaServer id=1] started (kafka.server.KafkaServer)",
+        "2026-11-21T13:00:00.123Z  INFO 1 --- [main] com.example.Main : started",
+        "INFO  [com.example.Main] x",
+        "INFO app: x",
+        "ERROR app: x",
+        "INFO x=1",
+        "x=y is an equation",
+        "[INFO] x",
+        "[worker 12] x",
+        "error in line 3",
+    ] {
+        assert_eq!(one(None, line)["service_type"], "plain", "{line}");
+    }
+}
+
 #[test]
 fn plain() {
     for (log, level) in [
