@@ -88,10 +88,10 @@ fn moment<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
             rust::parse(text, None, scratch),
             syslog::parse(text, scratch).ok(),
         ),
-        b'[' => first_of!(scratch, python::structlog(text, scratch), node::winston_at(text, scratch)),
+        b'[' => first_of!(scratch, python::structlog(text, scratch), node::winston_at(text, false, scratch)),
         b'?' => first_of!(scratch, go::zerolog(text, scratch)),
-        b'-' => first_of!(scratch, node::winston_at(text, scratch)),
-        _ => first_of!(scratch, node::winston_at(text, scratch), syslog::parse(text, scratch).ok()),
+        b'-' => first_of!(scratch, node::winston_at(text, false, scratch)),
+        _ => first_of!(scratch, node::winston_at(text, false, scratch), syslog::parse(text, scratch).ok()),
     }
 }
 
@@ -103,7 +103,7 @@ fn date_and_time<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
             scratch,
             python::logging(text, false, &mut scratch.fields),
             python::structlog(text, scratch),
-            node::winston_at(text, scratch),
+            node::winston_at(text, false, scratch),
         );
     }
     let end = 19 + text.get(19..)?.iter().take(12).position(|b| matches!(b, b' ' | b'\t'))?;
@@ -112,18 +112,22 @@ fn date_and_time<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
     }
     match text.get(end + 1)? {
         b'|' | b'-' if text.get(end + 2) == Some(&b' ') => {
-            first_of!(scratch, python::logging(text, false, &mut scratch.fields), node::winston_at(text, scratch))
+            first_of!(
+                scratch,
+                python::logging(text, false, &mut scratch.fields),
+                node::winston_at(text, false, scratch)
+            )
         }
         b'[' => first_of!(
             scratch,
             python::structlog(text, scratch),
-            node::winston_at(text, scratch),
+            node::winston_at(text, false, scratch),
             postgres::line(text, false, &mut scratch.fields),
         ),
         _ => first_of!(
             scratch,
             postgres::stderr_or_csv(text, false, &mut scratch.fields),
-            node::winston_at(text, scratch),
+            node::winston_at(text, false, scratch),
             rust::parse(text, None, scratch),
             go::zerolog(text, scratch),
         ),
@@ -221,7 +225,7 @@ fn bracket<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
             first_of!(
                 scratch,
                 rust::parse(text, None, scratch),
-                node::bracketed_time(text, scratch),
+                node::bracketed_time(text, false, scratch),
                 python::logging(text, false, &mut scratch.fields),
             )
         }
@@ -233,7 +237,7 @@ fn bracket<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
             python::in_brackets(text, &mut scratch.fields),
             python::logging(text, false, &mut scratch.fields),
             rust::parse(text, None, scratch),
-            node::bracketed_time(text, scratch),
+            node::bracketed_time(text, false, scratch),
             postgres::line(text, false, &mut scratch.fields),
         ),
         b'N' => first_of!(scratch, node::nest(text, scratch)),

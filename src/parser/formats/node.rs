@@ -28,8 +28,8 @@ pub(crate) fn parse<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'
     match *text.first()? {
         b' ' | b'-' | 0xe2 => next(text, &mut scratch.fields),
         b'A'..=b'Z' => access(text, &mut scratch.fields),
-        b'0'..=b'9' => winston_at(text, scratch).or_else(|| short(text, &mut scratch.fields)),
-        b'[' => bracketed_time(text, scratch),
+        b'0'..=b'9' => winston_at(text, true, scratch).or_else(|| short(text, &mut scratch.fields)),
+        b'[' => bracketed_time(text, true, scratch),
         b'a'..=b'z' => winston(text, scratch).or_else(|| next(text, &mut scratch.fields)),
         b':' => short(text, &mut scratch.fields),
         _ => None,
@@ -40,6 +40,12 @@ pub(crate) fn parse<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'
 fn level_of(word: &[u8]) -> Option<Level> {
     matches!(word, b"error" | b"warn" | b"info" | b"http" | b"verbose" | b"debug" | b"silly")
         .then(|| level::of_word(word))?
+}
+
+/// The same in capitals, which others write too.
+fn capital_level_of(word: &[u8], explicit: bool) -> Option<Level> {
+    let known = matches!(word, b"ERROR" | b"WARN" | b"INFO" | b"HTTP" | b"VERBOSE" | b"DEBUG" | b"SILLY");
+    level_of(word).or_else(|| (explicit && known).then(|| level::of_word(word))?)
 }
 
 /// `info: message {…}`
@@ -62,8 +68,9 @@ fn is_category(text: &[u8]) -> bool {
     split(text, b'[').is_some_and(|(name, rest)| is_name(name) && rest.strip_suffix(b"]").is_some_and(is_number))
 }
 
-/// `time [label] level: message`, the time also in brackets.
-pub(crate) fn winston_at<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+/// `time [label] level: message`, the time also in brackets. Where it is asked for, the level may stand in capitals, or in brackets
+/// without a colon.
+pub(crate) fn winston_at<'a>(text: &'a [u8], explicit: bool, scratch: &mut Scratch) -> Option<Draft<'a>> {
     let (time, rest) = match bracketed(text) {
         Some((time, rest)) => (time, rest.strip_prefix(b" ")?),
         None => {
@@ -73,15 +80,18 @@ pub(crate) fn winston_at<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Dr
         }
     };
     let rest = rest.strip_prefix(b"- ").unwrap_or(rest);
+    let is_level = |word: &[u8]| capital_level_of(word, explicit).is_some();
     let (label, rest) = match bracketed(rest) {
         // `[info]: message`
-        Some((word, behind)) if level_of(word).is_some() && behind.starts_with(b":") => (&b""[..], rest),
+        Some((word, behind)) if is_level(word) && (explicit || behind.starts_with(b":")) => (&b""[..], rest),
         Some((label, behind)) if is_name(label) => (label, behind.strip_prefix(b" ")?),
         _ => (&b""[..], rest),
     };
-    let (head, message) = split(rest, b':')?;
-    let name = head.strip_prefix(b"[").and_then(|head| head.strip_suffix(b"]")).unwrap_or(head);
-    let level = level_of(name).filter(|_| app_time::is_time(time))?;
+    let (name, message) = match bracketed(rest) {
+        Some((name, message)) => (name, message.strip_prefix(b":").or(Some(message).filter(|_| explicit))?),
+        None => split(rest, b':')?,
+    };
+    let level = capital_level_of(name, explicit).filter(|_| app_time::is_time(time))?;
     let mut slots = Slots::new();
     slots.set_time(time, scratch);
     slots.set_level(Some(level), name, scratch);
@@ -94,10 +104,10 @@ pub(crate) fn winston_at<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Dr
 }
 
 /// Reads what begins with a bracket: winston's, log4js', pino-pretty's, NestJS'.
-pub(crate) fn bracketed_time<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+pub(crate) fn bracketed_time<'a>(text: &'a [u8], explicit: bool, scratch: &mut Scratch) -> Option<Draft<'a>> {
     nest(text, scratch).or_else(|| log4js(text, scratch)).or_else(|| pretty(text, scratch)).or_else(|| {
         scratch.fields.clear();
-        winston_at(text, scratch)
+        winston_at(text, explicit, scratch)
     })
 }
 

@@ -318,10 +318,10 @@ fn item<'a>(rest: &mut &'a [u8]) -> Option<Item<'a>> {
     Some(Item::Group(first, text[1..end].trim_ascii()))
 }
 
-/// Length of a date and time at the front, with its fraction and offset.
+/// Length of a date and time at the front, with its fraction and offset. Other forms, by `datefmt`, are no automatic's.
 fn time_len(text: &[u8]) -> Option<usize> {
     if !has_shape(text, b"dddd-dd-dd dd:dd:dd") && !has_shape(text, b"dddd-dd-ddTdd:dd:dd") {
-        return None;
+        return other_time_len(text);
     }
     let digits = |from: usize| text[from..].iter().take(12).take_while(|b| b.is_ascii_digit()).count();
     let mut end = 19;
@@ -337,6 +337,25 @@ fn time_len(text: &[u8]) -> Option<usize> {
     }
     // Whether it is one, `Head::put` finds out.
     (!text.get(end).is_some_and(u8::is_ascii_alphanumeric)).then_some(end)
+}
+
+/// `13:00:00`, with or without a fraction, `2026/11/21 13:00:00`, `21/Nov/2026 13:00:00`.
+#[cold]
+fn other_time_len(text: &[u8]) -> Option<usize> {
+    let clock = if has_shape(text, b"dddd/dd/dd ") {
+        11
+    } else if has_shape(text, b"dd/") && text.get(6) == Some(&b'/') {
+        12
+    } else {
+        0
+    };
+    let end = clock + 8;
+    let fraction = match text.get(end) {
+        Some(b',' | b'.') => 1 + text[end + 1..].iter().take_while(|b| b.is_ascii_digit()).count(),
+        _ => 0,
+    };
+    let ends = !text.get(end + fraction).is_some_and(u8::is_ascii_alphanumeric);
+    (ends && has_shape(text.get(clock..)?, b"dd:dd:dd")).then_some(end + fraction)
 }
 
 /// `app.py:12`
@@ -515,7 +534,8 @@ impl<'a> Head<'a> {
 
     /// False where the time is none.
     fn put(&self, fields: &mut Fields) -> bool {
-        if !self.time.is_empty() && !fields.app_time(self.time) {
+        // A clock without a date stays as it is.
+        if !self.time.is_empty() && !fields.app_time(self.time) && self.time.get(4) == Some(&b'-') {
             return false;
         }
         fields.level(self.level, self.word);

@@ -388,7 +388,6 @@ fn refused() {
                 "[Nest] 7  - noon  LOG x",
                 "GET it done",
                 "GET /x then 200",
-                "[2026-11-21T13:00:00.123] [INFO] no dash",
                 "[13:00:00.123] INFO (x): y",
                 "Microsoft.Hosting.Lifetime[14]",
             ],
@@ -435,12 +434,40 @@ fn refused() {
         "INFO app: x",
         "ERROR app: x",
         "INFO x=1",
+        "[2026-11-21T13:00:00.123] [INFO] no dash",
         "x=y is an equation",
         "[INFO] x",
         "[worker 12] x",
         "error in line 3",
     ] {
         assert_eq!(one(None, line)["service_type"], "plain", "{line}");
+    }
+}
+
+/// What nobody can see and somebody says: lines that automatic leaves plain.
+#[test]
+fn explicit_takes_more() {
+    let table = [
+        (Format::Python, "23:07:59 - ERROR - lost", "lost", "Error", Some("23:07:59")),
+        (Format::Python, "[21/Nov/2026 13:00:00] ERROR lost", "lost", "Error", Some("2026-11-21T13:00:00")),
+        (Format::Python, "2026-11-21 13:00:00 ERROR app.db lost", "lost", "Error", Some("2026-11-21T13:00:00")),
+        (Format::Python, "WARNING - lost", "lost", "Warn", None),
+        (Format::Python, "[WARNING] app.db: lost", "lost", "Warn", None),
+        (Format::Node, "2026-11-21T13:00:00.123Z [INFO]: up", "up", "Info", Some("2026-11-21T13:00:00.123Z")),
+        (Format::Node, "2026-11-21 13:00:00 ERROR: no", "no", "Error", Some("2026-11-21T13:00:00")),
+        (Format::Node, "[2026-11-21T13:00:00.123Z] [error] no", "no", "Error", Some("2026-11-21T13:00:00.123Z")),
+        (Format::Rust, "INFO app: up", "up", "Info", None),
+    ];
+    for (format, line, message, level, time) in table {
+        assert_eq!(one(None, line)["service_type"], "plain", "{line}");
+        let record = one(Some(format), line);
+        assert_eq!(
+            (&record["service_type"], &record["message"]),
+            (&json!(format.service_type()), &json!(message)),
+            "{line}"
+        );
+        assert_eq!((&record["level"], record["fields"].get("parse_error")), (&json!(level), None), "{line}");
+        assert_eq!(record["fields"].get("app_time").and_then(Value::as_str), time, "{line}");
     }
 }
 
