@@ -41,9 +41,17 @@ pub(crate) fn read<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
         scratch.fields.clear();
         return json::behind_text(text, None, scratch).map(|draft| (draft, Format::Json));
     }
-    // A severity of PostgreSQL's behind any prefix.
+    // A severity of PostgreSQL's behind any prefix; what begins with a word in brackets is none.
+    if text[0] == b'[' && !text.get(1).is_some_and(u8::is_ascii_digit) {
+        return None;
+    }
     let head = &text[..text.len().min(SEVERITY_REACH)];
     memchr::memchr_iter(b':', head).find(|at| text[at + 1..].starts_with(b"  "))?;
+    behind_any_prefix(text, scratch)
+}
+
+#[cold]
+fn behind_any_prefix<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
     first_of!(scratch, postgres::line(text, false, &mut scratch.fields))
 }
 
@@ -124,14 +132,22 @@ fn date_and_time<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
             node::winston_at(text, false, scratch),
             postgres::line(text, false, &mut scratch.fields),
         ),
-        _ => first_of!(
-            scratch,
-            postgres::stderr_or_csv(text, false, &mut scratch.fields),
-            node::winston_at(text, false, scratch),
-            rust::parse(text, None, scratch),
-            go::zerolog(text, scratch),
-        ),
+        _ => first_of!(scratch, postgres::stderr_or_csv(text, false, &mut scratch.fields), less_usual(text, scratch),),
     }
+}
+
+/// Lines of others that have a space between date and time.
+#[cold]
+fn less_usual<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    node::winston_at(text, false, scratch)
+        .or_else(|| {
+            scratch.fields.clear();
+            rust::parse(text, None, scratch)
+        })
+        .or_else(|| {
+            scratch.fields.clear();
+            go::zerolog(text, scratch)
+        })
 }
 
 fn other<'a>(first: u8, text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
@@ -251,7 +267,7 @@ fn bracket<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
             )
         }
         // The level in its nine columns.
-        b'a'..=b'z' if text.get(10) == Some(&b']') => first_of!(scratch, python::structlog(text, scratch)),
+        b'a'..=b'z' if text.get(9..11) == Some(b" ]") => first_of!(scratch, python::structlog(text, scratch)),
         _ => None,
     }
 }

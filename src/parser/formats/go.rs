@@ -3,7 +3,7 @@
 //! | logger | line |
 //! |---|---|
 //! | zap, development | `2026-11-21T13:00:00.123Z⇥INFO⇥db.pool⇥app/main.go:21⇥message⇥{"k": "v"}`: name, caller and object may be missing |
-//! | zerolog, console | `2026-11-21T13:00:00Z INF main.go:9 > message key=value`, also with `1:00PM`, another time, `<nil>` or none |
+//! | zerolog, console | `2026-11-21T13:00:00Z INF main.go:9 > message key=value`, also with `1:00PM`, `<nil>` or no time |
 //! | logrus, terminal | `INFO[0000] message   key=value`, the time also in full; `INFO[0000]main.go:9 main.main() message` |
 //! | standard library | `2026/11/21 13:00:00.123456 main.go:21: message`, date and file as flags have it; slog's default handler |
 //! | gin | `[GIN] 2026/11/21 - 13:00:00 \| 200 \| 12.3µs \| 10.0.0.1 \| GET "/path"` |
@@ -38,7 +38,7 @@ pub(crate) fn zap<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>
     let (word, rest) = split(rest, b'\t').unwrap_or((rest, b""));
     let level = level::of_word(word)?;
     let clock = time.first()?.is_ascii_digit() && memchr::memchr(b':', time).is_some();
-    if !clock && !app_time::is_time(time) && !memchr::memmem::find(time, b"e+").is_some_and(|at| at + 4 == time.len()) {
+    if !clock && !app_time::is_time(time) && memchr::memmem::find(time, b"e+").is_none_or(|at| at + 4 != time.len()) {
         return None;
     }
     let mut slots = Slots::new();
@@ -79,7 +79,7 @@ fn is_caller(text: &[u8]) -> bool {
 
 /// Reads zerolog's console lines: the levels have three letters.
 pub(crate) fn zerolog<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
-    let date = if has_shape(text, b"dddd-dd-dd ") { 11 } else { 0 };
+    let date = if text.get(10) == Some(&b' ') && has_shape(text, b"dddd-dd-dd ") { 11 } else { 0 };
     let at = date + memchr::memchr(b' ', text.get(date..)?)?;
     // A time that is left out leaves nothing.
     let (time, rest) = match text[0] {

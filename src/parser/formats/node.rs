@@ -3,7 +3,7 @@
 //! | program | line |
 //! |---|---|
 //! | winston, simple | `info: message {"key":"value"}`: the levels of npm in small letters |
-//! | winston, printf | `2026-11-21T13:00:00.123Z [label] info: message`, label, dash and brackets as the formats of its documentation have them |
+//! | winston, printf | `2026-11-21T13:00:00.123Z [label] info: message`, label, dash and brackets as its documentation has them |
 //! | log4js | `[2026-11-21T13:00:00.123] [INFO] category - message` |
 //! | pino-pretty | `[13:00:00.123] INFO (name/7 on host): message` |
 //! | NestJS | `[Nest] 7  - 11/21/2026, 1:00:00 PM     LOG [Context] message` |

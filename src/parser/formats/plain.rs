@@ -3,7 +3,7 @@
 //! That is at the beginning, behind nothing but what loggers put before it: times, numbers, brackets, dotted names,
 //! punctuation. The first ordinary word ends the search, so that prose about an error is not one. Taken are words in
 //! capitals (`ERROR`), any case in brackets or before a colon (`[warn]`, `error: …`), `level=…`, glog's `E1121 …`, and the name of
-//! an exception or warning before a colon. A date and time at the front, alone or in brackets, is `fields.app_time`; it stays in the message.
+//! an exception or warning before a colon. A date and time at the front, alone or in brackets, is `fields.app_time` too.
 
 use super::Format;
 use super::cut::has_shape;
@@ -23,19 +23,22 @@ const REACH: usize = 128;
 pub(crate) fn parse<'a>(text: &'a [u8], family: Format, fields: &mut Fields) -> Draft<'a> {
     let mut draft = Draft::new(family.service_type(), "plain", Str::Raw(text));
     draft.level = level_of(text);
-    if let Some(time) = leading_time(text) {
-        fields.app_time(time);
+    if text.strip_prefix(b"[").unwrap_or(text).first().is_some_and(u8::is_ascii_digit) {
+        take_time(text, fields);
     }
     draft
 }
 
+#[inline(never)]
+fn take_time(text: &[u8], fields: &mut Fields) {
+    if let Some(time) = leading_time(text) {
+        fields.app_time(time);
+    }
+}
+
 /// `2026-11-21 13:00:00`, with `T` or a slash, a fraction and an offset.
-#[inline]
 fn leading_time(text: &[u8]) -> Option<&[u8]> {
     let text = text.strip_prefix(b"[").unwrap_or(text);
-    if !text.first()?.is_ascii_digit() {
-        return None;
-    }
     let shaped = has_shape(text, b"dddd-dd-dd dd:dd:dd") || has_shape(text, b"dddd-dd-ddTdd:dd:dd");
     if !shaped && !has_shape(text, b"dddd/dd/dd dd:dd:dd") {
         return None;

@@ -25,8 +25,11 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Sc
     if text.first() == Some(&b'[') {
         return env_logger(text, family, scratch);
     }
+    let mut text = text;
     // Of the pretty format, two spaces are in front.
-    let text = text.strip_prefix(b"  ").filter(|text| text[..].first().is_some_and(u8::is_ascii_digit)).unwrap_or(text);
+    if text.starts_with(b"  ") && text.get(2).is_some_and(u8::is_ascii_digit) {
+        text = &text[2..];
+    }
     let (time, rest) = match text.first()? {
         b'0'..=b'9' => {
             let date = if text.get(10) == Some(&b' ') && text[4] == b'-' { 11 } else { 0 };
@@ -88,13 +91,10 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Sc
     {
         slots.set_access(access);
     }
-    let message = match place(message) {
-        Some((place, message)) => {
-            scratch.fields.push(b"caller", Str::Raw(place));
-            message
-        }
-        None => message,
-    };
+    if let Some((place, behind)) = place(message) {
+        scratch.fields.push(b"caller", Str::Raw(place));
+        message = behind;
+    }
     let message = pairs::take_tail(message, Bare::Phrase, &mut slots, scratch);
     slots.set_message(message);
     let told = if meilisearch { Format::Meilisearch } else { Format::Rust };
@@ -138,7 +138,11 @@ fn thread(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// `src/main.rs:12: ` at the front.
 fn place(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = memchr::memchr(b' ', text)?.checked_sub(1).filter(|end| text[*end] == b':')?;
+    let end = memchr::memchr(b':', text)?;
+    let end = end + 1 + text[end + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
+    if !text[end..].starts_with(b": ") {
+        return None;
+    }
     let (file, line) = text[..end].split_at(memchr::memrchr(b':', &text[..end])?);
     (file.ends_with(b".rs") && is_number(&line[1..])).then_some((&text[..end], &text[end + 2..]))
 }
