@@ -20,6 +20,12 @@ pub const MAX_LINE_BYTES: usize = 1 << 20;
 /// Between two lines of a stack trace, as Docker stamped them: longer, and the second is no part of it. Twice as long after the
 /// last line was read, a trace is over though nothing has come.
 pub const MULTILINE_PAUSE: Duration = Duration::from_millis(100);
+/// The same between a line of a log and the trace behind it, which loggers write at once.
+pub const LINE_PAUSE: Duration = Duration::from_millis(25);
+/// Two lines of the message of an exception, which looks like none of a log, are less than this apart.
+pub const MESSAGE_PAUSE: Duration = Duration::from_millis(1);
+/// So many further lines of such a message.
+pub const MESSAGE_LINES: u8 = 64;
 /// The same within a report of PostgreSQL's, whose lines are written at once: an error, which has more lines nearly always, and
 /// any other.
 pub const REPORT_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(20)];

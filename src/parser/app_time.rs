@@ -10,7 +10,7 @@
 //! | `21 Nov 2026 13:00:00.123`, `Sat, 21 Nov 2026 13:00:00 GMT` | Redis, HTTP |
 //! | `Sat Nov 21 13:00:00.123456 2026` | Apache |
 //! | `20261121 13:00:00.123456` | glog |
-//! | `1795266000`, `1795266000123`, …, each with or without a fraction | Unix time in s, ms, µs, ns |
+//! | `1795266000`, `1795266000123`, …, each with or without a fraction, `1.795266e+09` | Unix time in s, ms, µs, ns |
 
 use super::formats::cut::has_shape;
 use super::time::{civil_from_days, days_from_civil, days_in_month};
@@ -111,6 +111,9 @@ fn quick(text: &[u8], out: &mut Vec<u8>) -> bool {
 fn slow(text: &[u8], out: &mut Vec<u8>) -> Option<bool> {
     if text.get(4).is_none_or(u8::is_ascii_digit) && text.iter().all(|b| b.is_ascii_digit() || *b == b'.') {
         return unix(text, out).map(|()| false);
+    }
+    if text.get(1) == Some(&b'.') {
+        return exponent(text, out).map(|()| false);
     }
     let moment = read(text)?;
     write(&moment, out)?;
@@ -314,6 +317,36 @@ fn unix(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// Unix time as Go prints a floating-point number: `1.795266000123e+09`, in ms, µs and ns with greater exponents.
+fn exponent(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let (number, places) = text.split_at(text.len().checked_sub(4)?);
+    let places = match places {
+        b"e+09" => 9,
+        b"e+12" => 12,
+        b"e+15" => 15,
+        b"e+18" => 18,
+        _ => return None,
+    };
+    let behind = number.get(2..)?;
+    if !number[0].is_ascii_digit() || behind.is_empty() || !behind.iter().all(u8::is_ascii_digit) || behind.len() > 30 {
+        return None;
+    }
+    // All digits before the point, then as a number without an exponent is read.
+    let mut digits = [b'0'; 48];
+    digits[0] = number[0];
+    let whole = 1 + places;
+    let mut len = whole;
+    for (place, digit) in behind.iter().enumerate() {
+        let at = if place < places { 1 + place } else { 2 + place };
+        digits[at] = *digit;
+        len = len.max(at + 1);
+    }
+    if len > whole {
+        digits[whole] = b'.';
+    }
+    unix(&digits[..len], out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,6 +385,11 @@ mod tests {
         check("Sun Nov  1 13:00:00 2026", "2026-11-01T13:00:00", false);
         check("20261121 13:00:00.123", local, false);
         check("1795266000", zoned, false);
+        check("1.795266e+09", zoned, false);
+        check("1.795266000123e+09", "2026-11-21T13:00:00.123Z", false);
+        check("1.7952660001234567e+09", "2026-11-21T13:00:00.1234567Z", false);
+        check("1.7952660001234567e+12", "2026-11-21T13:00:00.1234567Z", false);
+        check("1.795266000123456789e+18", "2026-11-21T13:00:00.123456789Z", false);
         check("1795266000.1234567", "2026-11-21T13:00:00.1234567Z", false);
         check("1795266000123", "2026-11-21T13:00:00.123Z", false);
         check("1795266000123.25", "2026-11-21T13:00:00.12325Z", false);
@@ -369,6 +407,9 @@ mod tests {
             "17952660001",
             "1795266000.",
             "1.795266e9",
+            "1.e+09",
+            "1.795266e+10",
+            "1.7952x6e+09",
             "-1795266000",
             "1795266000.1.2",
             "Nov 21 13:00:00",

@@ -232,6 +232,8 @@ const SILENT: &str = " http client server request upstream host referrer login s
     message event level lvl severity levelname log time ts t timestamp asctime datetime trace_id traceid span_id spanid id \
     method path uri url status status_code statuscode code user_agent useragent agent ip addr address remote_addr size bytes \
     fields target db dbname database user app application application_name state_code line_num ps rt uct uht urt rid us ua cs \
+    xff l t date renderedmessage e 09 nil nest req res remote_ip remoteip clientip bytes_out bytes_sent request_method \
+    request_uri requestmethod requestpath requestprotocol clienthost downstreamcontentsize downstreamstatus mt \
     xff error_severity body_bytes_sent http_user_agent time_local route priority short_message loglevel remoteaddr remote_host ";
 
 /// All keys and values of a record in one text, and what can be derived from them.
@@ -296,6 +298,7 @@ fn forms_of_time(time: &str) -> String {
                 digits.get(len..).unwrap_or_default()
             ));
         }
+        out.push_str(&format!(" {}e ", digits.get(1..).unwrap_or_default()));
         let compact = time.replace(['-', ':', 'T', 'Z'], "");
         out.push_str(&format!(
             " {} {} {}T{} ",

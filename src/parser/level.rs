@@ -58,7 +58,9 @@ pub(crate) fn of_word(word: &[u8]) -> Option<Level> {
         return None;
     }
     Some(match &lower[..len] {
-        b"info" | b"inf" | b"information" | b"informational" | b"notice" | b"log" | b"http" | b"success" => Level::Info,
+        b"info" | b"inf" | b"information" | b"informational" | b"notice" | b"note" | b"log" | b"http" | b"success" => {
+            Level::Info
+        }
         b"debug" | b"dbg" | b"debu" | b"dbug" | b"trace" | b"trc" | b"trac" | b"trce" | b"verbose" | b"fine"
         | b"finer" | b"finest" | b"silly" => Level::Debug,
         b"warn" | b"warning" | b"wrn" => Level::Warn,

@@ -33,7 +33,8 @@ use super::time::{self, Stamp};
 use super::universal::Read;
 use crate::limits::{COMPILED_BYTES, REPORT_PAUSES};
 use crate::limits::{
-    MULTILINE_AGE, MULTILINE_BYTES, MULTILINE_GROUPS, MULTILINE_LINES, MULTILINE_PAUSE, MULTILINE_RANGES,
+    LINE_PAUSE, MESSAGE_PAUSE, MULTILINE_AGE, MULTILINE_BYTES, MULTILINE_GROUPS, MULTILINE_LINES, MULTILINE_PAUSE,
+    MULTILINE_RANGES,
 };
 use crate::position::{Carried, Range, Ranges};
 use crate::source::Source;
@@ -90,6 +91,7 @@ impl Kind {
     fn pause(self) -> Duration {
         match self {
             Self::Report { is_error, .. } => REPORT_PAUSES[usize::from(!is_error)],
+            Self::Trace(Trace::Line) => LINE_PAUSE,
             Self::Trace(_) | Self::Labelled => MULTILINE_PAUSE,
         }
     }
@@ -209,7 +211,11 @@ impl Group {
                 let Rule::Starts(pattern) = rule else { return None };
                 (!pattern.is_match(text)).then_some(Next::Line(self.kind))
             }
-            Kind::Trace(trace) => Some(Next::Line(Kind::Trace(trace.next(text)?))),
+            Kind::Trace(trace) => {
+                let close = time::since_epoch(time).saturating_sub(self.last_time) < MESSAGE_PAUSE;
+                let next = trace.next(text).or_else(|| close.then(|| trace.message(text))?);
+                Some(Next::Line(Kind::Trace(next?)))
+            }
             Kind::Report { .. } if text.first() == Some(&b'\t') => Some(Next::Line(self.kind)),
             Kind::Report { process, .. } => {
                 let line = postgres::look(text).filter(|line| line.process == process)?;
@@ -244,21 +250,34 @@ impl Group {
     /// Whether a message of its stream that is not one of its own ends it.
     pub(crate) fn ends_before(&self, text: &[u8]) -> bool {
         let Kind::Report { process, is_error: true } = self.kind else { return true };
+        if self.is_stated() {
+            return text.first() != Some(&b'\t');
+        }
         let of_another =
             text.first() == Some(&b'\t') || postgres::look(text).is_some_and(|line| line.process != process);
         !of_another
+    }
+
+    /// Whether the statement has come: always the last of a report, which then has nothing more but lines with a tab in front.
+    fn is_stated(&self) -> bool {
+        self.parts.last().is_some_and(|(name, _)| *name == b"statement")
+    }
+
+    /// Between two of its lines, as Docker stamped them.
+    fn pause(&self) -> Duration {
+        if self.is_stated() { REPORT_PAUSES[1] } else { self.kind.pause() }
     }
 
     /// Whether a line with this time of Docker's comes too late to be one of its own.
     pub(crate) fn is_over_by(&self, time: &Stamp) -> bool {
         let now = time::since_epoch(time);
         let began = time::since_epoch(&self.time);
-        now.saturating_sub(self.last_time) > self.kind.pause() || now.saturating_sub(began) > MULTILINE_AGE
+        now.saturating_sub(self.last_time) > self.pause() || now.saturating_sub(began) > MULTILINE_AGE
     }
 
     /// When it is over though nothing has come: later than any line that it waits for could be read.
     pub(crate) fn due(&self) -> Instant {
-        self.last_read + 2 * self.kind.pause()
+        self.last_read + 2 * self.pause()
     }
 
     /// Whose record it becomes.
@@ -319,7 +338,7 @@ impl Group {
 fn of_language(trace: Trace) -> Option<Format> {
     Some(match trace {
         Trace::Panic | Trace::Goroutine => Format::Go,
-        Trace::Python | Trace::PythonEnd => Format::Python,
+        Trace::Python | Trace::PythonEnd | Trace::PythonMessage(_) => Format::Python,
         Trace::Script | Trace::ScriptSource | Trace::ScriptMark => Format::Node,
         Trace::Rust | Trace::RustMessage => Format::Rust,
         Trace::Line | Trace::Frames => return None,

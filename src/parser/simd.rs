@@ -61,33 +61,82 @@ impl Lookup {
 
 fn fill(object: Value<'_, '_>, draft: &mut Draft<'_>, fields: &mut Fields) {
     let Some(object) = object.as_object() else { return };
-    let find = |keys: &[&str]| keys.iter().find_map(|key| object.get(key));
-    let text = |keys: &[&str]| find(keys).and_then(|value| value.into_string());
     let mut keep = |place: &mut Option<Str<'_>>, found: Option<&str>| {
         if let (None, Some(found)) = (&place, found) {
             *place = Some(fields.keep(found.as_bytes()));
         }
     };
-    keep(&mut draft.method, text(&["method", "requestMethod"]).filter(|m| slots::is_method(m.as_bytes())));
-    keep(
-        &mut draft.path,
-        text(&["url", "path", "uri", "requestUrl", "target"]).filter(|p| slots::is_path(p.as_bytes())),
-    );
-    keep(&mut draft.user_agent, text(&["userAgent", "user_agent"]));
-    if let Some(headers) = find(&["headers"]).and_then(|headers| headers.as_object()) {
-        keep(&mut draft.user_agent, headers.get("user-agent").and_then(|agent| agent.into_string()));
+    let (mut size, mut has_status, mut route) = (None, false, None);
+    for (key, value) in object.iter() {
+        let text = || value.into_string();
+        match key {
+            "method" | "requestMethod" => keep(&mut draft.method, text().filter(|m| slots::is_method(m.as_bytes()))),
+            "url" | "path" | "uri" | "requestUrl" | "target" => {
+                keep(&mut draft.path, text().filter(|p| slots::is_path(p.as_bytes())));
+            }
+            "route" => route = text().filter(|p| slots::is_path(p.as_bytes())),
+            "userAgent" | "user_agent" => keep(&mut draft.user_agent, text()),
+            "remoteAddress" | "remoteIp" | "remote_ip" | "ip" | "remote_addr" | "client_ip" => {
+                keep(&mut draft.ip_address, text().and_then(host_of));
+            }
+            "statusCode" | "status_code" | "status" => {
+                let status = value.as_u16().filter(|status| slots::is_status(*status));
+                has_status |= status.is_some();
+                draft.status_code = draft.status_code.or(status);
+            }
+            "bytes" | "size" | "content_length" | "contentLength" => size = number_of(value),
+            "headers" => {
+                for (key, value) in value.as_object().iter().flat_map(|headers| headers.iter()) {
+                    match key {
+                        // Caddy keeps the values of each header in a list.
+                        "user-agent" | "User-Agent" => {
+                            let agent = value.into_string().or_else(|| value.get_idx(0)?.into_string());
+                            keep(&mut draft.user_agent, agent);
+                        }
+                        "content-length" => size = size.or(number_of(value)),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
     }
-    let is_address = |ip: &&str| ip.parse::<std::net::IpAddr>().is_ok();
-    keep(&mut draft.ip_address, text(&["remoteAddress", "remoteIp", "remote_ip", "ip"]).filter(is_address));
-    if draft.status_code.is_none() {
-        let status = find(&["statusCode", "status_code", "status"]).and_then(|status| status.as_u16());
-        draft.status_code = status.filter(|status| slots::is_status(*status));
+    keep(&mut draft.path, route);
+    // Of what has a status: the size of a request is not asked for.
+    draft.response_size = draft.response_size.or(size.filter(|_| has_status));
+}
+
+fn number_of(value: Value<'_, '_>) -> Option<u64> {
+    value.as_u64().or_else(|| value.into_string()?.parse().ok())
+}
+
+/// An address, without its port.
+fn host_of(text: &str) -> Option<&str> {
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return Some(text);
     }
+    text.parse::<std::net::SocketAddr>().ok()?;
+    text.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What became of a response's size, and of a list of headers.
+    #[test]
+    fn sizes_and_headers() {
+        let check = |text: &str, size: Option<u64>, agent: bool| {
+            let (mut lookup, mut fields) = (Lookup::default(), Fields::default());
+            let mut draft = Draft::new("", "", Str::EMPTY);
+            lookup.request(text.as_bytes(), &mut draft, &mut fields);
+            assert_eq!((draft.response_size, draft.user_agent.is_some()), (size, agent), "{text}");
+        };
+        check(r#"{"statusCode":200,"headers":{"content-length":"91"}}"#, Some(91), false);
+        check(r#"{"headers":{"content-length":91},"status":204}"#, Some(91), false);
+        check(r#"{"method":"POST","headers":{"content-length":"12","User-Agent":["curl/8"]}}"#, None, true);
+        check(r#"{"status":200,"bytes":7,"remote_addr":"10.0.0.7:80"}"#, Some(7), false);
+    }
 
     /// Method, path, user agent, address, status.
     type Seen<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>, Option<&'a str>, Option<u16>);

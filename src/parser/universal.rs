@@ -42,7 +42,7 @@ fn not_as_asked<'a>(text: &'a [u8], asked: Format, why: Refused, scratch: &mut S
     if read.format == Format::Plain {
         scratch.fields.clear();
         scratch.fields.push(b"parse_error", Str::Raw(why.as_bytes()));
-        read.draft = plain::parse(text, asked);
+        read.draft = plain::parse(text, asked, &mut scratch.fields);
     }
     read
 }
@@ -70,7 +70,7 @@ fn automatic<'a>(text: &'a [u8], sticky: &mut Option<Format>, scratch: &mut Scra
         scratch.fields.push(b"parse_error", Str::Raw(why.as_bytes()));
         failed = Some(Format::Json);
     }
-    Read { draft: plain::parse(text, Format::Plain), format: Format::Plain, failed }
+    Read { draft: plain::parse(text, Format::Plain, &mut scratch.fields), format: Format::Plain, failed }
 }
 
 fn is_object(text: &[u8]) -> bool {

@@ -11,7 +11,8 @@
 //!
 //! The message is the request and the status. The level is told by the status.
 //!
-//! Which program it was cannot always be seen. Apache: a virtual host in front, an ident, `\"`, no size (`-`). Python: a time
+//! Which program it was cannot always be seen. Apache: a virtual host in front, an ident, `\"`, `\xfc` in small letters, no size (`-`),
+//! `OPTIONS * HTTP/1.0`, which it sends to itself. Python: a time
 //! without zone (Werkzeug, Django). Node: a time as in HTTP (morgan), or an IPv4
 //! address written as IPv6. Else nginx.
 
@@ -51,7 +52,7 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, fields: &mut Fie
     let plain = memchr(b'\\', request).is_none() && memchr(b'\\', rest).is_none();
     let mut draft = Draft::new("", "access", if plain { Str::Raw(request) } else { fields.keep_bytes(request) });
     let family = family.unwrap_or_else(|| match plain {
-        true => family_of(&from, time, size, b"", b""),
+        true => family_of(&from, time, size, if request.starts_with(b"OPTIONS") { request } else { b"" }, b""),
         false => family_of(&from, time, size, request, rest),
     });
     draft.service_type = family.service_type();
@@ -94,21 +95,42 @@ impl<'a> Client<'a> {
     #[inline]
     fn of(head: &'a [u8]) -> Option<Self> {
         let (address, rest) = split(head, b' ')?;
+        if address.ends_with(b",") {
+            return Self::of_several(head);
+        }
         if let Some(user) = rest.strip_prefix(b"- ") {
             return (!address.is_empty()).then_some(Self { vhost: b"", address, ident: b"-", user });
         }
         let (second, behind) = split(rest, b' ')?;
         let port = memchr::memrchr(b':', address).is_some_and(|at| is_number(&address[at + 1..]));
         let (vhost, address, ident, user) = match split(behind, b' ') {
-            Some((ident, user)) if port => (address, second, ident, user),
+            Some((ident, user)) if port || is_addresses(second) => (address, second, ident, user),
             _ => (&b""[..], address, second, behind),
         };
         let all = [address, ident, user].iter().all(|part| !part.is_empty());
         all.then_some(Self { vhost, address, ident, user })
     }
 
+    /// `203.0.113.9, 10.0.0.1 - user`: what came through proxies.
+    #[cold]
+    fn of_several(head: &'a [u8]) -> Option<Self> {
+        let at = memmem::find(head, b" - ")?;
+        let (address, user) = (&head[..at], &head[at + 3..]);
+        // No identity at all tells it from the rest.
+        is_addresses(address).then_some(Self { vhost: b"", address, ident: b"", user })
+    }
+
     #[inline]
     fn put(&self, draft: &mut Draft<'a>, fields: &mut Fields) {
+        if self.ident.is_empty() {
+            let first = split(self.address, b',').map_or(self.address, |(first, _)| first);
+            address_of(first, b"remote_addr", draft, fields);
+            fields.push(b"remote_addr", Str::Raw(self.address));
+            if self.user != b"-" {
+                fields.push(b"remote_user", Str::Raw(self.user));
+            }
+            return;
+        }
         if !self.vhost.is_empty() {
             fields.add(key!("vhost"), Str::Raw(self.vhost));
         }
@@ -124,21 +146,30 @@ impl<'a> Client<'a> {
 
 #[inline]
 fn family_of(from: &Client<'_>, time: &[u8], size: &[u8], request: &[u8], rest: &[u8]) -> Format {
-    let escaped = |text: &[u8]| memchr(b'\\', text).is_some() && memmem::find(text, b"\\\"").is_some();
     if has_shape(time, b"dd/") && time.len() == 20 {
         Format::Python
     } else if time.ends_with(b" GMT") || from.address.starts_with(b"::ffff:") {
         Format::Node
     } else if !from.vhost.is_empty()
-        || from.ident != b"-"
+        || !matches!(from.ident, b"-" | b"")
+        || request.starts_with(b"OPTIONS * HTTP/1.0")
         || (size == b"-" && from.address != b"unix:")
-        || escaped(request)
-        || escaped(rest)
+        || has_apaches_escape(request)
+        || has_apaches_escape(rest)
     {
         Format::Apache
     } else {
         Format::Nginx
     }
+}
+
+/// Whether a backslash is escaped otherwise than as nginx does, whose only form is `\xHH` in capitals: `\"`, `\n`, `\xfc`.
+fn has_apaches_escape(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'\\', text).any(|at| match text[at + 1..] {
+        [b'x', a, b, ..] => [a, b].iter().all(u8::is_ascii_hexdigit) && [a, b].iter().any(u8::is_ascii_lowercase),
+        [b'"' | b'n' | b't' | b'r' | b'\\', ..] => true,
+        _ => false,
+    })
 }
 
 /// Referer, user agent, and whatever a custom format adds.
@@ -252,7 +283,9 @@ impl<'a> Part<'a> {
             b"xff" => b"x_forwarded_for",
             b"cs" => b"upstream_cache_status",
             b"" if is_seconds(self.value) && self.times == 0 => b"request_time",
-            b"" if is_seconds(self.value) && self.times == 1 => b"upstream_response_time",
+            b"" if (is_seconds(self.value) || (self.value == b"-" && !self.quotes)) && self.times == 1 => {
+                b"upstream_response_time"
+            }
             b"" if self.value.len() == 32 && self.value.iter().all(u8::is_ascii_hexdigit) => b"request_id",
             b"" if is_host_and_port(self.value) => b"upstream",
             b"" if self.quotes && (self.value == b"-" || is_addresses(self.value)) => b"x_forwarded_for",
@@ -299,12 +332,23 @@ pub(crate) fn request_of<'a>(request: &'a [u8], plain: bool, draft: &mut Draft<'
 pub(crate) fn request_parts(request: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (method, rest) = split(request, b' ')?;
     if !is_method(method) {
-        return None;
+        return strange_method(method, rest);
     }
     match memchr::memrchr(b' ', rest) {
+        Some(0) => None,
         Some(at) => Some((method, &rest[..at], rest[at + 1..].strip_prefix(b"HTTP/")?)),
         None => rest.starts_with(b"/").then_some((method, rest, b"")),
     }
+}
+
+/// `PRI * HTTP/2.0`: a method that is none of the known, in capitals before a path and a version.
+#[cold]
+fn strange_method<'a>(method: &'a [u8], rest: &'a [u8]) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
+    let at = memchr::memrchr(b' ', rest)?;
+    let (path, version) = (&rest[..at], rest[at + 1..].strip_prefix(b"HTTP/")?);
+    let good =
+        (2..=32).contains(&method.len()) && method.iter().all(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_'));
+    (good && matches!(path.first(), Some(b'/' | b'*'))).then_some((method, path, version))
 }
 
 /// Fills method and path from a request in a JSON access log, if they are still free.

@@ -12,21 +12,8 @@ use crate::parser::encode::Draft;
 /// A line that was taken, and by which format; JSON is always `Json` here.
 pub(crate) type Taken<'a> = Option<(Draft<'a>, Format)>;
 
-/// Reads `text` with the first reader that takes it.
-#[inline]
-pub(crate) fn read<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
-    scratch.fields.clear();
-    let taken = match *text.first()? {
-        b'{' => json::parse(text, None, scratch).ok().map(|draft| (draft, Format::Json)),
-        b'0'..=b'9' => digit(text, scratch),
-        first => other(first, text, scratch),
-    };
-    if taken.is_some() || text.last() != Some(&b'}') {
-        return taken;
-    }
-    scratch.fields.clear();
-    json::behind_text(text, None, scratch).map(|draft| (draft, Format::Json))
-}
+/// Bytes in which a severity of PostgreSQL's must stand whose prefix has no time in front.
+const SEVERITY_REACH: usize = 128;
 
 /// Tries each in turn, from a clean start.
 macro_rules! first_of {
@@ -36,6 +23,36 @@ macro_rules! first_of {
             $reader
         }))+.map(by_family)
     };
+}
+
+/// Reads `text` with the first reader that takes it.
+#[inline]
+pub(crate) fn read<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
+    scratch.fields.clear();
+    let taken = match *text.first()? {
+        b'{' => json::parse(text, None, scratch).ok().map(|draft| (draft, Format::Json)),
+        b'0'..=b'9' => digit(text, scratch),
+        first => other(first, text, scratch),
+    };
+    if taken.is_some() {
+        return taken;
+    }
+    if text.last() == Some(&b'}') {
+        scratch.fields.clear();
+        return json::behind_text(text, None, scratch).map(|draft| (draft, Format::Json));
+    }
+    // A severity of PostgreSQL's behind any prefix; what begins with a word in brackets is none.
+    if text[0] == b'[' && !text.get(1).is_some_and(u8::is_ascii_digit) {
+        return None;
+    }
+    let head = &text[..text.len().min(SEVERITY_REACH)];
+    memchr::memchr_iter(b':', head).find(|at| text[at + 1..].starts_with(b"  "))?;
+    behind_any_prefix(text, scratch)
+}
+
+#[cold]
+fn behind_any_prefix<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
+    first_of!(scratch, postgres::line(text, false, &mut scratch.fields))
 }
 
 fn by_family(draft: Draft<'_>) -> (Draft<'_>, Format) {
@@ -52,6 +69,9 @@ fn digit<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
             first_of!(scratch, nginx::error(text, &mut scratch.fields), go::standard(text, scratch))
         }
         (Some(b'/'), Some(b' ')) => first_of!(scratch, go::standard(text, scratch)),
+        (Some(_), _) if text[1] == b'.' && memchr::memchr(b'\t', &text[..text.len().min(32)]).is_some() => {
+            first_of!(scratch, go::zap(text, scratch))
+        }
         _ if redis::looks_so(text) => first_of!(scratch, redis::parse(text, &mut scratch.fields).ok()),
         _ => first_of!(
             scratch,
@@ -76,9 +96,10 @@ fn moment<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
             rust::parse(text, None, scratch),
             syslog::parse(text, scratch).ok(),
         ),
-        b'[' => first_of!(scratch, python::structlog(text, scratch), node::winston_at(text, scratch)),
+        b'[' => first_of!(scratch, python::structlog(text, scratch), node::winston_at(text, false, scratch)),
         b'?' => first_of!(scratch, go::zerolog(text, scratch)),
-        _ => first_of!(scratch, node::winston_at(text, scratch), syslog::parse(text, scratch).ok()),
+        b'-' => first_of!(scratch, node::winston_at(text, false, scratch)),
+        _ => first_of!(scratch, node::winston_at(text, false, scratch), syslog::parse(text, scratch).ok()),
     }
 }
 
@@ -88,9 +109,9 @@ fn date_and_time<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
     if text.get(19) == Some(&b',') {
         return first_of!(
             scratch,
-            python::logging(text, &mut scratch.fields),
+            python::logging(text, false, &mut scratch.fields),
             python::structlog(text, scratch),
-            node::winston_at(text, scratch),
+            node::winston_at(text, false, scratch),
         );
     }
     let end = 19 + text.get(19..)?.iter().take(12).position(|b| matches!(b, b' ' | b'\t'))?;
@@ -99,20 +120,34 @@ fn date_and_time<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
     }
     match text.get(end + 1)? {
         b'|' | b'-' if text.get(end + 2) == Some(&b' ') => {
-            first_of!(scratch, python::logging(text, &mut scratch.fields))
+            first_of!(
+                scratch,
+                python::logging(text, false, &mut scratch.fields),
+                node::winston_at(text, false, scratch)
+            )
         }
         b'[' => first_of!(
             scratch,
             python::structlog(text, scratch),
-            node::winston_at(text, scratch),
+            node::winston_at(text, false, scratch),
             postgres::line(text, false, &mut scratch.fields),
         ),
-        _ => first_of!(
-            scratch,
-            postgres::stderr_or_csv(text, false, &mut scratch.fields),
-            node::winston_at(text, scratch),
-        ),
+        _ => first_of!(scratch, postgres::stderr_or_csv(text, false, &mut scratch.fields), less_usual(text, scratch),),
     }
+}
+
+/// Lines of others that have a space between date and time.
+#[cold]
+fn less_usual<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    node::winston_at(text, false, scratch)
+        .or_else(|| {
+            scratch.fields.clear();
+            rust::parse(text, None, scratch)
+        })
+        .or_else(|| {
+            scratch.fields.clear();
+            go::zerolog(text, scratch)
+        })
 }
 
 fn other<'a>(first: u8, text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
@@ -121,9 +156,16 @@ fn other<'a>(first: u8, text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
         b'a'..=b'z' => small(text, scratch),
         b'[' => bracket(text, scratch),
         b'<' => {
-            first_of!(scratch, syslog::parse(text, scratch).ok(), postgres::line(text, false, &mut scratch.fields))
+            first_of!(
+                scratch,
+                syslog::parse(text, scratch).ok(),
+                postgres::line(text, false, &mut scratch.fields),
+                go::zerolog(text, scratch),
+            )
         }
-        b' ' | 0xe2 => first_of!(scratch, node::next(text, &mut scratch.fields)),
+        b' ' | b'-' | 0xe2 => {
+            first_of!(scratch, node::next(text, &mut scratch.fields), rust::parse(text, None, scratch))
+        }
         b':' => {
             first_of!(scratch, access::parse(text, None, &mut scratch.fields), node::short(text, &mut scratch.fields))
         }
@@ -142,15 +184,33 @@ fn capital<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
             postgres::line(text, false, &mut scratch.fields),
         ),
         b'[' => first_of!(scratch, go::logrus(text, scratch)),
-        b' ' => first_of!(scratch, node::access(text, &mut scratch.fields)),
+        b' ' => level_or_method(text, &text[letters..], scratch),
+        b'|' => first_of!(scratch, python::logging(text, false, &mut scratch.fields)),
+        b'0'..=b'9' if letters == 2 => first_of!(scratch, apache::startup(text, &mut scratch.fields)),
         b'0'..=b'9' if letters == 1 => first_of!(scratch, glog::parse(text, None, scratch)),
         _ if syslog::time_len(text).is_some() => first_of!(scratch, syslog::parse(text, scratch).ok()),
         _ => key_value(text, scratch),
     }
 }
 
+/// A level with a time or a name behind it, or a method of HTTP.
+fn level_or_method<'a>(text: &'a [u8], behind: &[u8], scratch: &mut Scratch) -> Taken<'a> {
+    match behind.trim_ascii_start().first()? {
+        b'0'..=b'9' | b'[' => first_of!(scratch, python::logging(text, false, &mut scratch.fields)),
+        _ => first_of!(
+            scratch,
+            node::access(text, &mut scratch.fields),
+            rust::parse(text, None, scratch),
+            go::zerolog(text, scratch),
+        ),
+    }
+}
+
 /// A key, a level, a host.
 fn small<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
+    if text.starts_with(b"nginx: [") {
+        return first_of!(scratch, nginx::startup(text, &mut scratch.fields));
+    }
     if logfmt::looks_so(text) {
         return key_value(text, scratch);
     }
@@ -159,12 +219,16 @@ fn small<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
     if text[end] == b':' && end <= 7 && behind.first() == Some(&b' ') {
         return first_of!(scratch, node::winston(text, scratch), host(text, behind, scratch));
     }
+    if end <= 5 && matches!(behind, [b'-', b' ', ..] | [b' ', b'-', ..]) && !behind.starts_with(b"- -") {
+        return first_of!(scratch, node::next(text, &mut scratch.fields), host(text, behind, scratch));
+    }
     first_of!(scratch, host(text, behind, scratch))
 }
 
 /// Access lines of a client that is a name, or with a virtual host in front.
 fn host<'a>(text: &'a [u8], behind: &[u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
-    let may_be = behind.starts_with(b"- ") || text[..text.len() - behind.len()].ends_with(b":");
+    let digit = behind.first().is_some_and(u8::is_ascii_digit);
+    let may_be = behind.starts_with(b"- ") || digit || text[..text.len() - behind.len()].ends_with(b":");
     if !may_be {
         return None;
     }
@@ -173,15 +237,37 @@ fn host<'a>(text: &'a [u8], behind: &[u8], scratch: &mut Scratch) -> Option<Draf
 
 fn bracket<'a>(text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
     match text.get(1)? {
-        b'0'..=b'9' if text.get(11) == Some(&b'T') => first_of!(scratch, rust::parse(text, None, scratch)),
+        b'0'..=b'9' if text.get(11) == Some(&b'T') => {
+            first_of!(
+                scratch,
+                rust::parse(text, None, scratch),
+                node::bracketed_time(text, false, scratch),
+                python::logging(text, false, &mut scratch.fields),
+            )
+        }
+        b'0'..=b'9' if text.get(3) == Some(&b'/') => {
+            first_of!(scratch, python::django_access(text, &mut scratch.fields))
+        }
         b'0'..=b'9' => first_of!(
             scratch,
             python::in_brackets(text, &mut scratch.fields),
+            python::logging(text, false, &mut scratch.fields),
             rust::parse(text, None, scratch),
+            node::bracketed_time(text, false, scratch),
             postgres::line(text, false, &mut scratch.fields),
         ),
+        b'N' => first_of!(scratch, node::nest(text, scratch)),
         b'G' => first_of!(scratch, go::gin(text, &mut scratch.fields)),
-        b'A'..=b'Z' => first_of!(scratch, apache::error(text, &mut scratch.fields)),
+        b'A'..=b'Z' => {
+            first_of!(
+                scratch,
+                apache::error(text, &mut scratch.fields),
+                rust::parse(text, None, scratch),
+                python::logging(text, false, &mut scratch.fields)
+            )
+        }
+        // The level in its nine columns.
+        b'a'..=b'z' if text.get(9..11) == Some(b" ]") => first_of!(scratch, python::structlog(text, scratch)),
         _ => None,
     }
 }

@@ -3,8 +3,8 @@
 //! | logger | line |
 //! |---|---|
 //! | zap, development | `2026-11-21T13:00:00.123Z⇥INFO⇥db.pool⇥app/main.go:21⇥message⇥{"k": "v"}`: name, caller and object may be missing |
-//! | zerolog, console | `2026-11-21T13:00:00Z INF main.go:9 > message key=value`, also with `1:00PM` |
-//! | logrus, terminal | `INFO[0000] message   key=value`, the time also in full |
+//! | zerolog, console | `2026-11-21T13:00:00Z INF main.go:9 > message key=value`, also with `1:00PM`, `<nil>` or no time |
+//! | logrus, terminal | `INFO[0000] message   key=value`, the time also in full; `INFO[0000]main.go:9 main.main() message` |
 //! | standard library | `2026/11/21 13:00:00.123456 main.go:21: message`, date and file as flags have it; slog's default handler |
 //! | gin | `[GIN] 2026/11/21 - 13:00:00 \| 200 \| 12.3µs \| 10.0.0.1 \| GET "/path"` |
 
@@ -24,7 +24,8 @@ use crate::parser::level::{self, Level};
 pub(crate) fn parse<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
     match *text.first()? {
         b'[' => gin(text, &mut scratch.fields),
-        b'A'..=b'Z' => logrus(text, scratch),
+        b'A'..=b'Z' => logrus(text, scratch).or_else(|| zerolog(text, scratch)),
+        b'<' => zerolog(text, scratch),
         b'0'..=b'9' if text.get(4) == Some(&b'/') => standard(text, scratch),
         b'0'..=b'9' => zap(text, scratch).or_else(|| zerolog(text, scratch)),
         _ => None,
@@ -36,7 +37,8 @@ pub(crate) fn zap<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>
     let (time, rest) = split(text, b'\t')?;
     let (word, rest) = split(rest, b'\t').unwrap_or((rest, b""));
     let level = level::of_word(word)?;
-    if !app_time::is_time(time) && !time.first()?.is_ascii_digit() {
+    let clock = time.first()?.is_ascii_digit() && memchr::memchr(b':', time).is_some();
+    if !clock && !app_time::is_time(time) && memchr::memmem::find(time, b"e+").is_none_or(|at| at + 4 != time.len()) {
         return None;
     }
     let mut slots = Slots::new();
@@ -77,7 +79,13 @@ fn is_caller(text: &[u8]) -> bool {
 
 /// Reads zerolog's console lines: the levels have three letters.
 pub(crate) fn zerolog<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
-    let (time, rest) = split(text, b' ')?;
+    let date = if text.get(10) == Some(&b' ') && has_shape(text, b"dddd-dd-dd ") { 11 } else { 0 };
+    let at = date + memchr::memchr(b' ', text.get(date..)?)?;
+    // A time that is left out leaves nothing.
+    let (time, rest) = match text[0] {
+        b'A'..=b'Z' | b'?' => (&b""[..], text),
+        _ => (&text[..at], &text[at + 1..]),
+    };
     let (name, rest) = word(rest);
     let level = match name {
         b"TRC" | b"DBG" => Some(Level::Debug),
@@ -88,11 +96,14 @@ pub(crate) fn zerolog<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft
         b"???" => None,
         _ => return None,
     };
-    if !app_time::is_time(time) && !is_kitchen(time) {
+    let known = matches!(time, b"" | b"<nil>");
+    if !known && !app_time::is_time(time) && !is_kitchen(time) && !is_clock(time) {
         return None;
     }
     let mut slots = Slots::new();
-    slots.set_time(time, scratch);
+    if !known {
+        slots.set_time(time, scratch);
+    }
     slots.set_level(level, name, scratch);
     let mut rest = rest;
     if let Some(at) = memchr::memmem::find(&rest[..rest.len().min(100)], b" > ").filter(|at| is_caller(&rest[..*at])) {
@@ -102,6 +113,12 @@ pub(crate) fn zerolog<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft
     let message = pairs::take_tail(rest, Bare::Word, &mut slots, scratch);
     slots.set_message(message);
     Some(slots.finish(Some(Format::Go), scratch))
+}
+
+/// `13:00:00`, with or without a fraction.
+fn is_clock(text: &[u8]) -> bool {
+    let fraction = text.get(8..).unwrap_or_default();
+    has_shape(text, b"dd:dd:dd") && (fraction.is_empty() || (fraction[0] == b'.' && is_number(&fraction[1..])))
 }
 
 /// `1:00PM`
@@ -114,11 +131,14 @@ fn is_kitchen(text: &[u8]) -> bool {
 
 /// Reads logrus' lines for terminals.
 pub(crate) fn logrus<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
-    let name = text.get(..4)?;
-    let level = capital_level(name)
-        .filter(|_| matches!(name, b"INFO" | b"WARN" | b"ERRO" | b"DEBU" | b"TRAC" | b"FATA" | b"PANI"))?;
-    let (time, rest) = bracketed(&text[4..])?;
-    let since_start = time.len() == 4 && is_number(time);
+    let (name, _) = split(&text[..text.len().min(8)], b'[')?;
+    // Four letters, or where that is turned off all of them.
+    let level = capital_level(name).filter(|_| {
+        matches!(name, b"INFO" | b"WARN" | b"ERRO" | b"DEBU" | b"TRAC" | b"FATA" | b"PANI")
+            || matches!(name, b"WARNING" | b"ERROR" | b"DEBUG" | b"TRACE" | b"FATAL" | b"PANIC")
+    })?;
+    let (time, rest) = bracketed(&text[name.len()..])?;
+    let since_start = time.len() >= 4 && is_number(time);
     if !since_start && !app_time::is_time(time) {
         return None;
     }
@@ -128,6 +148,15 @@ pub(crate) fn logrus<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<
         false => slots.set_time(time, scratch),
     }
     slots.set_level(Some(level), name, scratch);
+    let mut rest = rest;
+    if let Some((caller, behind)) = split(rest, b' ').filter(|(caller, _)| is_caller(caller)) {
+        scratch.fields.push(b"caller", Str::Raw(caller));
+        rest = behind;
+        if let Some((function, behind)) = split(rest, b' ').filter(|(function, _)| function.ends_with(b"()")) {
+            scratch.fields.push(b"func", Str::Raw(function));
+            rest = behind;
+        }
+    }
     let rest = rest.strip_prefix(b" ").unwrap_or(rest);
     let message = pairs::take_tail(rest, Bare::Phrase, &mut slots, scratch);
     slots.set_message(message.trim_ascii_end());
@@ -165,6 +194,12 @@ pub(crate) fn standard<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draf
 
 /// Reads gin's access lines.
 pub(crate) fn gin<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
+    if let Some(message) = text.strip_prefix(b"[GIN-debug] ") {
+        let mut draft = Draft::new(Format::Go.service_type(), "structured", Str::Raw(message));
+        draft.level = plain::level_of(message);
+        fields.push(b"mode", Str::Raw(b"debug"));
+        return Some(draft);
+    }
     let rest = text.strip_prefix(b"[GIN] ")?;
     if !has_shape(rest, b"dddd/dd/dd - dd:dd:dd | ddd |") {
         return None;

@@ -54,12 +54,16 @@ fn pair(text: &[u8], at: usize) -> Option<(&[u8], Option<Text<'_>>, usize)> {
             (text[end] == b'"').then_some((&text[at + 1..end], end + 1))?
         }
         _ => {
-            let end = text[at..].iter().position(|b| !is_key(*b)).map_or(text.len(), |len| at + len);
+            let is_key = |b: &u8| is_key(*b) || *b >= 0x80 || matches!(b, b':' | b'[' | b']' | b'$' | b'+' | b'*');
+            let end = text[at..].iter().position(|b| !is_key(b)).map_or(text.len(), |len| at + len);
             (end > at).then_some((&text[at..end], end))?
         }
     };
     match text.get(behind) {
-        None | Some(b' ') => return Some((key, None, behind)),
+        None | Some(b' ') => {
+            let good = text[at] == b'"' || key.iter().all(|b| is_key(*b));
+            return good.then_some((key, None, behind));
+        }
         Some(b'=') => {}
         Some(_) => return None,
     }

@@ -228,7 +228,7 @@ pub(crate) fn parse<'a>(format: Format, text: &'a [u8], scratch: &mut Scratch) -
         Format::Glog => glog::parse(text, Some(format), scratch).ok_or("not a glog or klog line")?,
         Format::Json => json::behind_text(text, Some(format), scratch).ok_or("no JSON object in the line")?,
         Format::Meilisearch => rust::parse(text, Some(format), scratch).ok_or("neither JSON nor text of tracing")?,
-        Format::Plain => plain::parse(text, format),
+        Format::Plain => plain::parse(text, format, &mut scratch.fields),
         Format::Rust => one_of(&[rust], text, scratch).ok_or("neither JSON nor text of tracing or env_logger")?,
         Format::Go => one_of(&[go::parse, glog, logfmt], text, scratch)
             .ok_or("neither JSON, key=value pairs nor text of a logger of Go")?,

@@ -16,6 +16,7 @@ pub(crate) fn parse<'a>(text: &'a [u8], fields: &mut Fields) -> Result<Draft<'a>
     const REFUSED: Refused = "neither an nginx access nor an nginx error line";
     match text.get(4) {
         Some(b'/') if is_error_time(text) => error(text, fields),
+        Some(b'x') if text.starts_with(b"nginx: [") => startup(text, fields),
         _ => access::parse(text, Some(Format::Nginx), fields),
     }
     .ok_or(REFUSED)
@@ -54,6 +55,16 @@ pub(crate) fn error<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>
     Some(draft)
 }
 
+/// `nginx: [emerg] message`, which nginx writes while it has no log yet.
+pub(crate) fn startup<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
+    let (word, message) = split(text.strip_prefix(b"nginx: [")?, b']')?;
+    let level = level::of_word(word)?;
+    fields.level(Some(level), word);
+    let mut draft = Draft::new(Format::Nginx.service_type(), "error", Str::Raw(message.strip_prefix(b" ")?));
+    draft.level = Some(level);
+    Some(draft)
+}
+
 /// `, key: value, key: "value", …`, each key once; from what is not so on, the rest goes to `fields.extra`.
 fn context<'a>(mut rest: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) {
     const KEYS: [&[u8]; 10] = [
@@ -80,8 +91,8 @@ fn context<'a>(mut rest: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) {
             fields.put(b"extra", Str::Raw(rest.strip_prefix(b", ").unwrap_or(rest)));
             return;
         };
-        let (value, behind) =
-            quoted(behind).unwrap_or_else(|| behind.split_at(memmem::find(behind, b", ").unwrap_or(behind.len())));
+        let bare = || behind.split_at(memmem::find(behind, b", ").unwrap_or(behind.len()));
+        let (value, behind) = in_quotes(behind, &KEYS).or_else(|| quoted(behind)).unwrap_or_else(bare);
         match key {
             b"client" => address_of(value, key, draft, fields),
             b"request" => request_of(value, false, draft, fields),
@@ -90,4 +101,18 @@ fn context<'a>(mut rest: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) {
         }
         rest = behind;
     }
+}
+
+/// A value in quotes, which nginx leaves alone inside of it: it ends where another key follows, or nothing.
+fn in_quotes<'a>(text: &'a [u8], keys: &[&[u8]]) -> Option<(&'a [u8], &'a [u8])> {
+    let inner = text.strip_prefix(b"\"")?;
+    let ends = |at: &usize| {
+        let behind = &inner[at + 1..];
+        behind.is_empty()
+            || behind.strip_prefix(b", ").is_some_and(|behind| {
+                keys.iter().any(|key| behind.strip_prefix(*key).is_some_and(|behind| behind.starts_with(b": ")))
+            })
+    };
+    let end = memchr::memchr_iter(b'"', inner).find(ends)?;
+    Some((&inner[..end], &inner[end + 1..]))
 }

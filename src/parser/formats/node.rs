@@ -3,14 +3,18 @@
 //! | program | line |
 //! |---|---|
 //! | winston, simple | `info: message {"key":"value"}`: the levels of npm in small letters |
-//! | winston, printf | `2026-11-21T13:00:00.123Z [label] info: message`, label and brackets as the formats of its documentation have them |
+//! | winston, printf | `2026-11-21T13:00:00.123Z [label] info: message`, label, dash and brackets as its documentation has them |
+//! | log4js | `[2026-11-21T13:00:00.123] [INFO] category - message` |
+//! | pino-pretty | `[13:00:00.123] INFO (name/7 on host): message` |
+//! | NestJS | `[Nest] 7  - 11/21/2026, 1:00:00 PM     LOG [Context] message` |
 //! | morgan dev, tiny, short | `GET /path 200 2.410 ms - 13`, `GET /path 200 13 - 2.410 ms`, `::1 - GET /path HTTP/1.1 200 13 - 2.410 ms` |
+//! | Next.js 12, 13 | `info  - message`, `- info message`: also `ready`, `event`, `wait`, `warn`, `error` |
 //! | Next.js | ` GET /path 200 in 12ms`; ` ▲ Next.js`, ` ✓ Ready in 2s`, ` ○ Compiling`, ` ⚠ …`, ` ⨯ …`: the message keeps its mark |
 //!
 //! .NET's console logger begins with `info: ` too, but has a category with a number, `Microsoft.Hosting.Lifetime[14]`, there.
 
 use super::access::address_of;
-use super::cut::{bracketed, is_name, is_number, split, word};
+use super::cut::{bracketed, capital_level, has_shape, is_name, is_number, split, word};
 use super::slots::{Slots, is_method, is_path, natural};
 use super::{Format, Scratch};
 use crate::parser::app_time;
@@ -22,10 +26,11 @@ use crate::parser::level::{self, Level};
 /// Reads a line of any of them.
 pub(crate) fn parse<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
     match *text.first()? {
-        b' ' | 0xe2 => next(text, &mut scratch.fields),
+        b' ' | b'-' | 0xe2 => next(text, &mut scratch.fields),
         b'A'..=b'Z' => access(text, &mut scratch.fields),
-        b'0'..=b'9' => winston_at(text, scratch).or_else(|| short(text, &mut scratch.fields)),
-        b'a'..=b'z' => winston(text, scratch),
+        b'0'..=b'9' => winston_at(text, true, scratch).or_else(|| short(text, &mut scratch.fields)),
+        b'[' => bracketed_time(text, true, scratch),
+        b'a'..=b'z' => winston(text, scratch).or_else(|| next(text, &mut scratch.fields)),
         b':' => short(text, &mut scratch.fields),
         _ => None,
     }
@@ -35,6 +40,12 @@ pub(crate) fn parse<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'
 fn level_of(word: &[u8]) -> Option<Level> {
     matches!(word, b"error" | b"warn" | b"info" | b"http" | b"verbose" | b"debug" | b"silly")
         .then(|| level::of_word(word))?
+}
+
+/// The same in capitals, which others write too.
+fn capital_level_of(word: &[u8], explicit: bool) -> Option<Level> {
+    let known = matches!(word, b"ERROR" | b"WARN" | b"INFO" | b"HTTP" | b"VERBOSE" | b"DEBUG" | b"SILLY");
+    level_of(word).or_else(|| (explicit && known).then(|| level::of_word(word))?)
 }
 
 /// `info: message {…}`
@@ -57,20 +68,30 @@ fn is_category(text: &[u8]) -> bool {
     split(text, b'[').is_some_and(|(name, rest)| is_name(name) && rest.strip_suffix(b"]").is_some_and(is_number))
 }
 
-/// `time [label] level: message`
-pub(crate) fn winston_at<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
-    let date = if text.get(10) == Some(&b' ') { 11 } else { 0 };
-    let at = date + memchr::memchr(b' ', text.get(date..)?)?;
-    let (time, rest) = (&text[..at], &text[at + 1..]);
+/// `time [label] level: message`, the time also in brackets. Where it is asked for, the level may stand in capitals, or in brackets
+/// without a colon.
+pub(crate) fn winston_at<'a>(text: &'a [u8], explicit: bool, scratch: &mut Scratch) -> Option<Draft<'a>> {
+    let (time, rest) = match bracketed(text) {
+        Some((time, rest)) => (time, rest.strip_prefix(b" ")?),
+        None => {
+            let date = if text.get(10) == Some(&b' ') { 11 } else { 0 };
+            let at = date + memchr::memchr(b' ', text.get(date..)?)?;
+            (&text[..at], &text[at + 1..])
+        }
+    };
+    let rest = rest.strip_prefix(b"- ").unwrap_or(rest);
+    let is_level = |word: &[u8]| capital_level_of(word, explicit).is_some();
     let (label, rest) = match bracketed(rest) {
         // `[info]: message`
-        Some((word, behind)) if level_of(word).is_some() && behind.starts_with(b":") => (&b""[..], rest),
+        Some((word, behind)) if is_level(word) && (explicit || behind.starts_with(b":")) => (&b""[..], rest),
         Some((label, behind)) if is_name(label) => (label, behind.strip_prefix(b" ")?),
         _ => (&b""[..], rest),
     };
-    let (head, message) = split(rest, b':')?;
-    let name = head.strip_prefix(b"[").and_then(|head| head.strip_suffix(b"]")).unwrap_or(head);
-    let level = level_of(name).filter(|_| app_time::is_time(time))?;
+    let (name, message) = match bracketed(rest) {
+        Some((name, message)) => (name, message.strip_prefix(b":").or(Some(message).filter(|_| explicit))?),
+        None => split(rest, b':')?,
+    };
+    let level = capital_level_of(name, explicit).filter(|_| app_time::is_time(time))?;
     let mut slots = Slots::new();
     slots.set_time(time, scratch);
     slots.set_level(Some(level), name, scratch);
@@ -79,6 +100,83 @@ pub(crate) fn winston_at<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Dr
     }
     let message = object_at_the_end(message.strip_prefix(b" ").unwrap_or(message), &mut slots, scratch);
     slots.set_message(message);
+    Some(slots.finish(Some(Format::Node), scratch))
+}
+
+/// Reads what begins with a bracket: winston's, log4js', pino-pretty's, NestJS'.
+pub(crate) fn bracketed_time<'a>(text: &'a [u8], explicit: bool, scratch: &mut Scratch) -> Option<Draft<'a>> {
+    nest(text, scratch).or_else(|| log4js(text, scratch)).or_else(|| pretty(text, scratch)).or_else(|| {
+        scratch.fields.clear();
+        winston_at(text, explicit, scratch)
+    })
+}
+
+/// `[Nest] 7  - 11/21/2026, 1:00:00 PM     LOG [Context] message`
+pub(crate) fn nest<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    let (pid, rest) = split(text.strip_prefix(b"[Nest] ")?, b' ')?;
+    let rest = rest.trim_ascii_start().strip_prefix(b"- ")?;
+    let end = memchr::memmem::find(&rest[..rest.len().min(60)], b"  ")?;
+    let (time, (name, message)) = (&rest[..end], word(rest[end..].trim_ascii_start()));
+    let level = match name {
+        b"LOG" | b"ERROR" | b"WARN" | b"DEBUG" | b"VERBOSE" | b"FATAL" => level::of_word(name),
+        _ => None,
+    }?;
+    if !is_number(pid) || !time.first()?.is_ascii_digit() {
+        return None;
+    }
+    let mut slots = Slots::new();
+    slots.set_time(time, scratch);
+    slots.set_level(Some(level), name, scratch);
+    scratch.fields.push(b"pid", Str::Raw(pid));
+    let (context, message) = bracketed(message).filter(|(name, _)| is_name(name)).unwrap_or((b"", message));
+    if !context.is_empty() {
+        scratch.fields.push(b"context", Str::Raw(context));
+    }
+    slots.set_message(message.strip_prefix(b" ").unwrap_or(message));
+    Some(slots.finish(Some(Format::Node), scratch))
+}
+
+/// `[2026-11-21T13:00:00.123] [INFO] category - message`
+fn log4js<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    let (time, rest) = bracketed(text)?;
+    let (name, rest) = bracketed(rest.strip_prefix(b" ")?)?;
+    let at = memchr::memmem::find(rest, b" - ")?;
+    let (category, message) = (rest[..at].strip_prefix(b" ")?, &rest[at + 3..]);
+    let level = capital_level(name)?;
+    // Without a zone, as it writes the time.
+    if time.len() != 23 || time[10] != b'T' || !app_time::is_time(time) || !is_name(category) {
+        return None;
+    }
+    let mut slots = Slots::new();
+    slots.set_time(time, scratch);
+    slots.set_level(Some(level), name, scratch);
+    scratch.fields.push(b"category", Str::Raw(category));
+    slots.set_message(message);
+    Some(slots.finish(Some(Format::Node), scratch))
+}
+
+/// `[13:00:00.123] INFO (name/7 on host): message`
+fn pretty<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
+    let (time, rest) = bracketed(text)?;
+    let (name, rest) = split(rest.strip_prefix(b" ")?, b' ')?;
+    let level = capital_level(name)?;
+    let at = memchr::memmem::find(rest, b"): ")?;
+    let inner = rest[..at].strip_prefix(b"(")?;
+    let (ids, host) =
+        memchr::memmem::find(inner, b" on ").map_or((inner, &b""[..]), |at| (&inner[..at], &inner[at + 4..]));
+    let (app, pid) = split(ids, b'/').unwrap_or((b"", ids));
+    if !is_number(pid) || !(has_shape(time, b"dd:dd:dd.ddd") || app_time::is_time(time)) {
+        return None;
+    }
+    let mut slots = Slots::new();
+    slots.set_time(time, scratch);
+    slots.set_level(Some(level), name, scratch);
+    for (key, value) in [(&b"name"[..], app), (b"pid", pid), (b"hostname", host)] {
+        if !value.is_empty() {
+            scratch.fields.push(key, Str::Raw(value));
+        }
+    }
+    slots.set_message(&rest[at + 3..]);
     Some(slots.finish(Some(Format::Node), scratch))
 }
 
@@ -130,10 +228,14 @@ pub(crate) fn short<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>
     Some(draft)
 }
 
-/// Status, time and size: `2.410 ms - 13`, `13 - 2.410 ms`, `in 12ms`; `-` is what is not known.
+/// Status, time and size: `2.410 ms - 13`, `13 - 2.410 ms`, `in 12ms`; `-` is what is not known, as of a request that was given up.
 fn measured<'a>(message: &'a [u8], status: &[u8], rest: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
-    let number = (status.len() == 3).then(|| natural(status))?.and_then(|status| u16::try_from(status).ok())?;
-    let milliseconds = |text: &'a [u8]| (text == b"-").then_some(text).or_else(|| text.strip_suffix(b" ms"));
+    let number = match status {
+        b"-" => None,
+        [_, _, _] => Some(natural(status).and_then(|status| u16::try_from(status).ok())?),
+        _ => return None,
+    };
+    let milliseconds = |text: &'a [u8]| text.strip_suffix(b" ms");
     let (duration, size) = if let Some(duration) = rest.strip_prefix(b"in ") {
         (duration, None)
     } else {
@@ -147,8 +249,8 @@ fn measured<'a>(message: &'a [u8], status: &[u8], rest: &'a [u8], fields: &mut F
         return None;
     }
     let mut draft = Draft::new(Format::Node.service_type(), "access", Str::Raw(message));
-    draft.level = Some(Level::of_status(number));
-    draft.status_code = Some(number);
+    draft.level = Some(number.map_or(Level::Info, Level::of_status));
+    draft.status_code = number;
     draft.response_size = size.and_then(natural);
     let key: &[u8] = if size.is_some() { b"duration_ms" } else { b"duration" };
     if duration != b"-" {
@@ -163,10 +265,47 @@ pub(crate) fn next<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>>
     if text.first()?.is_ascii_uppercase() {
         return access(text, fields).filter(|_| memchr::memmem::find(text, b" in ").is_some());
     }
-    let marks =
-        [("▲ ", Level::Info), ("✓ ", Level::Info), ("○ ", Level::Info), ("⚠ ", Level::Warn), ("⨯ ", Level::Error)];
+    if text.starts_with(b"- ") || text[0].is_ascii_lowercase() {
+        return older_next(text, fields);
+    }
+    let marks = [
+        ("▲ ", Level::Info),
+        ("✓ ", Level::Info),
+        ("○ ", Level::Info),
+        ("⚠ ", Level::Warn),
+        ("⨯ ", Level::Error),
+        ("» ", Level::Debug),
+    ];
     let level = marks.iter().find(|(mark, _)| text.starts_with(mark.as_bytes()))?.1;
     let mut draft = Draft::new(Format::Node.service_type(), "structured", Str::Raw(text));
     draft.level = Some(level);
+    Some(draft)
+}
+
+/// `info  - message` of Next.js 12, `- info message` of 13, and what both say of their addresses.
+fn older_next<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
+    let (name, message) = match text.strip_prefix(b"- ") {
+        Some(rest) => word(rest),
+        None => word(text),
+    };
+    let message = match text.first() {
+        Some(b'-') => message,
+        _ => message.trim_ascii_start().strip_prefix(b"- ")?,
+    };
+    let level = match name {
+        b"info" | b"ready" | b"event" | b"wait" => Level::Info,
+        b"warn" => Level::Warn,
+        b"error" => Level::Error,
+        b"trace" => Level::Debug,
+        b"Local:" | b"Network:" | b"Environments:" => {
+            let mut draft = Draft::new(Format::Node.service_type(), "structured", Str::Raw(text));
+            draft.level = Some(Level::Info);
+            return Some(draft);
+        }
+        _ => return None,
+    };
+    let mut draft = Draft::new(Format::Node.service_type(), "structured", Str::Raw(message));
+    draft.level = Some(level);
+    fields.level(Some(level), name);
     Some(draft)
 }

@@ -17,7 +17,7 @@ const TRIES: usize = 8;
 pub(crate) enum Bare {
     /// At a space.
     Word,
-    /// Before the next ` key=`: structlog does not quote in versions before 23.
+    /// Before the next ` key=`: structlog does not quote in versions before 23, nor does tracing.
     Phrase,
 }
 
@@ -28,10 +28,16 @@ pub(crate) fn take_tail<'a>(text: &'a [u8], bare: Bare, slots: &mut Slots<'a>, s
         let Some(equals) = memchr(b'=', &text[from..]).map(|at| from + at) else { break };
         from = equals + 1;
         let start = key_start(text, equals);
-        if start == equals || (start > 0 && text[start - 1] != b' ') || !walk(text, start, bare, |_, _| {}) {
+        let apart = start == 0 || text[start - 1] == b' ';
+        if start == equals || !apart || text.get(equals + 1) == Some(&b'=') {
             continue;
         }
-        walk(text, start, bare, |key, value| slots.pair(key, value, scratch));
+        // Where words are pairs, phrases are no other ones.
+        let words = walk(text, start, Bare::Word, |_, _| {});
+        if !words && (bare == Bare::Word || !walk(text, start, bare, |_, _| {})) {
+            continue;
+        }
+        walk(text, start, if words { Bare::Word } else { bare }, |key, value| slots.pair(key, value, scratch));
         return text[..start].trim_ascii_end();
     }
     text
@@ -40,6 +46,13 @@ pub(crate) fn take_tail<'a>(text: &'a [u8], bare: Bare, slots: &mut Slots<'a>, s
 /// Takes a list of pairs that all of `text` is, separated by spaces; false, and nothing taken, if it is not.
 pub(crate) fn take_all<'a>(text: &'a [u8], slots: &mut Slots<'a>, scratch: &mut Scratch) -> bool {
     walk(text, 0, Bare::Word, |_, _| {}) && walk(text, 0, Bare::Word, |key, value| slots.pair(key, value, scratch))
+}
+
+/// Takes fields as a span of Rust's has them: as [`take_all`], but a value may have spaces in it.
+pub(crate) fn take_fields<'a>(text: &'a [u8], slots: &mut Slots<'a>, scratch: &mut Scratch) {
+    if walk(text, 0, Bare::Phrase, |_, _| {}) {
+        walk(text, 0, Bare::Phrase, |key, value| slots.pair(key, value, scratch));
+    }
 }
 
 /// What keys of pairs are made of.
@@ -185,7 +198,8 @@ mod tests {
         let equals = (0..text.len()).filter(|at| text[*at] == b'=').take(TRIES);
         let starts = equals.filter_map(|equals| {
             let start = (0..equals).rev().take_while(|at| is_key(text[*at])).last()?;
-            (start == 0 || text[start - 1] == b' ').then_some(start)
+            let good = (start == 0 || text[start - 1] == b' ') && text.get(equals + 1) != Some(&b'=');
+            good.then_some(start)
         });
         let mut starts = starts.filter(|start| naive_are_pairs(&text[*start..]));
         starts.next().map_or(text, |start| text[..start].trim_ascii_end())

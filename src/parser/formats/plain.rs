@@ -2,11 +2,15 @@
 //!
 //! That is at the beginning, behind nothing but what loggers put before it: times, numbers, brackets, dotted names,
 //! punctuation. The first ordinary word ends the search, so that prose about an error is not one. Taken are words in
-//! capitals (`ERROR`), any case in brackets or before a colon (`[warn]`, `error: …`), `level=…`, and glog's `E1121 …`.
+//! capitals (`ERROR`), any case in brackets or before a colon (`[warn]`, `error: …`), `level=…`, glog's `E1121 …`, and the name of
+//! an exception or warning before a colon. A date and time at the front, alone or in brackets, is `fields.app_time` too.
 
 use super::Format;
+use super::cut::has_shape;
 use crate::parser::ansi;
+use crate::parser::app_time;
 use crate::parser::encode::{Draft, Str};
+use crate::parser::fields::Fields;
 use crate::parser::level::{self, Level};
 
 /// Words looked at.
@@ -16,10 +20,44 @@ const WORDS: usize = 8;
 const REACH: usize = 128;
 
 /// Makes a draft of any text.
-pub(crate) fn parse(text: &[u8], family: Format) -> Draft<'_> {
+pub(crate) fn parse<'a>(text: &'a [u8], family: Format, fields: &mut Fields) -> Draft<'a> {
     let mut draft = Draft::new(family.service_type(), "plain", Str::Raw(text));
     draft.level = level_of(text);
+    if text.strip_prefix(b"[").unwrap_or(text).first().is_some_and(u8::is_ascii_digit) {
+        take_time(text, fields);
+    }
     draft
+}
+
+#[inline(never)]
+fn take_time(text: &[u8], fields: &mut Fields) {
+    if let Some(time) = leading_time(text) {
+        fields.app_time(time);
+    }
+}
+
+/// `2026-11-21 13:00:00`, with `T` or a slash, a fraction and an offset.
+fn leading_time(text: &[u8]) -> Option<&[u8]> {
+    let text = text.strip_prefix(b"[").unwrap_or(text);
+    let shaped = has_shape(text, b"dddd-dd-dd dd:dd:dd") || has_shape(text, b"dddd-dd-ddTdd:dd:dd");
+    if !shaped && !has_shape(text, b"dddd/dd/dd dd:dd:dd") {
+        return None;
+    }
+    let digits = |from: usize| text.get(from..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).count();
+    let mut end = 19;
+    if matches!(text.get(end), Some(b'.' | b',')) && digits(end + 1) > 0 {
+        end += 1 + digits(end + 1);
+    }
+    end += match text.get(end..)? {
+        [b'Z', ..] => 1,
+        [b' ', b'U', b'T', b'C', ..] => 4,
+        [b' ', b'+' | b'-', ..] if digits(end + 2) == 4 => 6,
+        [b' ', b'+' | b'-', _, _, b':', ..] if digits(end + 5) == 2 => 7,
+        [b'+' | b'-', ..] if digits(end + 1) == 4 => 5,
+        [b'+' | b'-', _, _, b':', ..] if digits(end + 4) == 2 => 6,
+        _ => 0,
+    };
+    app_time::is_time(&text[..end]).then(|| &text[..end])
 }
 
 /// The level at the beginning of `text`.
@@ -31,7 +69,14 @@ pub(crate) fn level_of(text: &[u8]) -> Option<Level> {
         if at >= text.len().min(REACH) {
             return None;
         }
-        let len = word_len(&text[at..]);
+        let mut len = word_len(&text[at..]);
+        // `[time][INFO][name]`
+        if (len > 16 || text[at + len - 1] == b']')
+            && let Some(end) = text[at..at + len].iter().position(|b| *b == b']')
+            && text.get(at + end + 1) == Some(&b'[')
+        {
+            len = end + 1;
+        }
         let word = &text[at..at + len];
         match look(word, position == 0) {
             Look::Found(level) => return Some(level),
@@ -89,7 +134,8 @@ fn look(word: &[u8], first: bool) -> Look {
         _ => &core[..at],
     });
     // `fine: nothing to do` is prose in small letters.
-    let prose = matches!(name, b"fine" | b"log" | b"silly" | b"information" | b"verbose" | b"http" | b"success");
+    let prose =
+        matches!(name, b"fine" | b"log" | b"note" | b"silly" | b"information" | b"verbose" | b"http" | b"success");
     let sure =
         !prose && (name.iter().all(u8::is_ascii_uppercase) || bracketed || before_colon || name.len() < core.len());
     if sure && let Some(level) = level::of_word(name) {
@@ -97,6 +143,23 @@ fn look(word: &[u8], first: bool) -> Look {
     }
     if first && let Some(level) = glog(word) {
         return Look::Found(level);
+    }
+    // `TypeError: …`, `app.DeprecationWarning: …`, and Laravel's `production.ERROR: …`.
+    if before_colon {
+        if core.ends_with(b"Error") || core.ends_with(b"Exception") {
+            return Look::Found(Level::Error);
+        }
+        if core.ends_with(b"Warning") {
+            return Look::Found(Level::Warn);
+        }
+        let last = memchr::memrchr(b'.', core).map_or(&b""[..], |at| &core[at + 1..]);
+        if let Some(level) = level::of_word(last).filter(|_| last.iter().all(u8::is_ascii_uppercase)) {
+            return Look::Found(level);
+        }
+    }
+    // Ruby's `E, [time #7] ERROR -- …`
+    if first && matches!(word, [b'D' | b'I' | b'W' | b'E' | b'F' | b'A', b',']) {
+        return Look::Stays;
     }
     let dotted = core.iter().any(|b| matches!(b, b'.' | b':' | b'/')) && !before_colon && word.last() != Some(&b'.');
     if bracketed || dotted { Look::Stays } else { Look::Goes }
@@ -151,6 +214,19 @@ mod tests {
         check("FATAL", Some(Level::Fatal));
         check("Listening on port 80, ERROR is off", None);
         check("error handling is on", None);
+        check("TypeError: x is not a function", Some(Level::Error));
+        check("java.lang.IllegalStateException: no", Some(Level::Error));
+        check("(node:7) [DEP0005] DeprecationWarning: Buffer() is deprecated", Some(Level::Warn));
+        check("[2026-11-21 13:00:00] production.ERROR: boom", Some(Level::Error));
+        check("[2026-11-21][13:00:00][app][WARN] x", Some(Level::Warn));
+        check("[2026-11-21T13:00:00,123][INFO ][o.e.n.Node] [node-1] started", Some(Level::Info));
+        check("I, [2026-11-21T13:00:00.123456 #1]  INFO -- : x", Some(Level::Info));
+        check("[2026-11-21 13:00:00.123][1][info][main] [source/server.cc:414] x", Some(Level::Info));
+        check("2026-11-21 13:00:00 0 [Note] ready", Some(Level::Info));
+        check("Terror: of the deep", None);
+        check("TypeErrors: 3", None);
+        check("example.com: up", None);
+        check("the last Exception: none", None);
         check("there was an ERROR", None);
         check("Error handling is on", None);
         check("information is here", None);

@@ -54,9 +54,17 @@ fn is_zone(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'/' | b'_')
 }
 
-/// Reads a line with a prefix. Unless `explicit`, there must be a time in it; or nothing, before a severity that nobody
-/// else writes so.
+/// Reads a line with a prefix. Unless `explicit`, a time with its zone must be in it; or what can all be told; or nothing,
+/// before a severity that nobody else writes so.
 pub(crate) fn line<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> Option<Draft<'a>> {
+    let mut text = text;
+    if text.first() == Some(&b'w') {
+        let len = waiting(text);
+        if len > 0 {
+            fields.add(key!("waiting"), Str::Raw(&text[..len]));
+        }
+        text = &text[len..];
+    }
     // The colons of a time in front are none of a severity's.
     let clock = if has_shape(text, b"dddd-dd-dd dd:dd:dd") { 19 } else { 0 };
     let (start, colon, severity) = severity_in(text, clock)?;
@@ -71,9 +79,15 @@ pub(crate) fn line<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> O
     } else {
         leading_time(prefix)
     };
-    if !explicit && !prefix.is_empty() && time.is_none() && !has_time(prefix) {
+    let timed = time.is_some() || has_time(prefix);
+    if !explicit && !prefix.is_empty() && !timed && !may_be_prefix(prefix) {
         return None;
     }
+    // `log_error_verbosity = verbose`
+    let (sqlstate, message) = match message.get(5..7) {
+        Some(b": ") if is_sqlstate(&message[..5]) => (&message[..5], &message[7..]),
+        _ => (&b""[..], message),
+    };
     let mut draft = Draft::new(Format::Postgres.service_type(), "structured", Str::Raw(message));
     let mut rest = prefix;
     if let Some((time, behind)) = time {
@@ -95,13 +109,31 @@ pub(crate) fn line<'a>(text: &'a [u8], explicit: bool, fields: &mut Fields) -> O
     if let Some((user, database)) = user_and_database(rest) {
         fields.add(key!("user"), Str::Raw(user));
         fields.add(key!("database"), Str::Raw(database));
-    } else if !rest.is_empty() && !prefix_of(rest, &mut seen, &mut draft, fields) && !explicit && !seen.pid {
+    } else if !rest.is_empty() && !prefix_of(rest, &mut seen, &mut draft, fields) && !explicit && !timed {
         return None;
+    }
+    if !sqlstate.is_empty() {
+        fields.add(key!("sqlstate"), Str::Raw(sqlstate));
     }
     if let Some(duration) = duration(message) {
         fields.add(key!("duration_ms"), Str::Raw(duration));
     }
     Some(draft)
+}
+
+/// Length of what `pg_ctl` has on its line before the server's first: `waiting for server to start....`
+fn waiting(text: &[u8]) -> usize {
+    if !text.starts_with(b"waiting for server to ") {
+        return 0;
+    }
+    memchr::memmem::find(text, b"...").map_or(0, |at| at + text[at..].iter().take_while(|b| **b == b'.').count())
+}
+
+/// Whether a prefix without a time may be one: `[31]`, `31`, `app@shop`.
+fn may_be_prefix(text: &[u8]) -> bool {
+    let process = process(text).is_some_and(|(.., rest)| rest.is_empty()) || is_number(text);
+    let named = split(text, b'@').is_some_and(|(user, database)| !user.is_empty() && !database.is_empty());
+    process || (named && memchr(b' ', text).is_none())
 }
 
 /// Start and colon of the severity, none of whose colons is before `from`.
@@ -214,6 +246,8 @@ struct Seen {
     start: bool,
     pid: bool,
     line: bool,
+    vxid: bool,
+    txid: bool,
 }
 
 impl Seen {
@@ -228,44 +262,54 @@ impl Seen {
     }
 }
 
-/// What stands between time, process and severity; from the first that is not understood on, all in `fields.prefix`. Whether
-/// everything was understood.
-#[inline]
-fn prefix_of<'a>(mut rest: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fields: &mut Fields) -> bool {
-    // Amazon's `%t:%r:%u@%d:[%p]:`
-    let separator = if rest.first() == Some(&b':') { b':' } else { b' ' };
+/// What stands between time, process and severity; what is not understood, in `fields.prefix`. Whether everything was.
+#[inline(never)]
+fn prefix_of<'a>(all: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fields: &mut Fields) -> bool {
+    // Amazon's `%t:%r:%u@%d:[%p]:`, and `%m|%u|%d|%p|`.
+    let separator = *all.first().filter(|b| matches!(b, b':' | b'|')).unwrap_or(&b' ');
+    let mut rest = all;
+    // Where words that are not understood begin and end.
+    let mut unknown: Option<(usize, usize)> = None;
+    let mut good = true;
     loop {
-        rest = rest.strip_prefix(b":").unwrap_or(rest).trim_ascii_start();
-        if rest.is_empty() {
-            return true;
-        }
-        if let Some((time, behind)) = leading_time(rest).filter(|_| !seen.start) {
-            match std::mem::replace(&mut seen.time, true) {
-                false => _ = fields.app_time(time),
-                true => {
-                    seen.start = true;
-                    fields.add(key!("session_start"), Str::Raw(time));
+        rest = rest.strip_prefix(b":").or_else(|| rest.strip_prefix(b"|")).unwrap_or(rest).trim_ascii_start();
+        let at = all.len() - rest.len();
+        let first = rest.first();
+        let known = first.is_none() || {
+            if let Some((time, behind)) = leading_time(rest).filter(|_| !seen.start) {
+                match std::mem::replace(&mut seen.time, true) {
+                    false => _ = fields.app_time(time),
+                    true => {
+                        seen.start = true;
+                        fields.add(key!("session_start"), Str::Raw(time));
+                    }
                 }
+                rest = behind;
+                true
+            } else {
+                let (token, behind) = split(rest, separator).unwrap_or((rest, b""));
+                // Names may have spaces in them: an SQLSTATE or an address may stand behind the last pair.
+                let pairs = memchr(b'=', token).and_then(|_| pairs(rest, draft, fields));
+                let known = pairs.is_some() || one(token, seen, draft, fields);
+                rest = pairs.unwrap_or(behind);
+                known
             }
-            rest = behind;
-            continue;
-        }
-        let (token, behind) = split(rest, separator).unwrap_or((rest, b""));
-        if memchr(b'=', token).is_some() {
-            // Names may have spaces in them: an SQLSTATE or an address may stand behind the last pair.
-            match pairs(rest, draft, fields) {
-                Some(behind) => rest = behind,
-                None => break,
+        };
+        match &mut unknown {
+            Some((start, end)) if known => {
+                let words = all[*start..*end].trim_ascii_end();
+                fields.add(key!("prefix"), Str::Raw(words.strip_suffix(&[separator]).unwrap_or(words)));
+                unknown = None;
             }
-            continue;
+            Some((_, end)) => *end = all.len() - rest.len(),
+            None if !known => unknown = Some((at, all.len() - rest.len())),
+            None => {}
         }
-        if !one(token, seen, draft, fields) {
-            break;
+        good &= known;
+        if first.is_none() {
+            return good;
         }
-        rest = behind;
     }
-    fields.add(key!("prefix"), Str::Raw(rest));
-    false
 }
 
 /// One word of a prefix; whether it was understood.
@@ -277,6 +321,7 @@ fn one<'a>(token: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fields: &mut
         fields.add(key!("database"), Str::Raw(database));
         return true;
     }
+    let token = token.strip_suffix(b">").filter(|token| *token == b"[local]").unwrap_or(token);
     if token == b"[local]" {
         fields.add(key!("client"), Str::Raw(token));
         return true;
@@ -298,12 +343,16 @@ fn one<'a>(token: &'a [u8], seen: &mut Seen, draft: &mut Draft<'a>, fields: &mut
         seen.process(core, b"", fields);
     } else if is_sqlstate(core) {
         fields.add(key!("sqlstate"), Str::Raw(core));
+    } else if is_number(core) && !seen.txid && (seen.vxid || seen.line) {
+        seen.txid = true;
+        fields.add(key!("txid"), Str::Raw(core));
     } else if is_number(core) && !seen.line {
         seen.line = true;
         fields.add(key!("log_line"), Str::Raw(core));
     } else if is_session(core) {
         fields.add(key!("session_id"), Str::Raw(core));
     } else if split(core, b'/').is_some_and(|(a, b)| is_number(a) && is_number(b)) {
+        seen.vxid = true;
         fields.add(key!("vxid"), Str::Raw(core));
     } else {
         return client(core, draft, fields);

@@ -5,6 +5,7 @@
 
 use super::cut::{has_shape, is_number, split};
 use super::{Format, Refused};
+use crate::parser::app_time;
 use crate::parser::encode::{Draft, Str};
 use crate::parser::fields::Fields;
 use crate::parser::level::Level;
@@ -31,10 +32,15 @@ fn line<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
         [b'M', b' ', rest @ ..] => (b"master", rest),
         _ => return None,
     };
-    if !is_number(pid) || !has_shape(rest.get(6..)?, b" dddd dd:dd:dd.ddd ") {
+    // Before version 5 there is no year.
+    let (len, known) = match rest.get(7) {
+        Some(b'0'..=b'9') if rest.get(9) == Some(&b':') => (19, has_shape(&rest[6..], b" dd:dd:dd.ddd ")),
+        _ => (24, has_shape(rest.get(6..)?, b" dddd dd:dd:dd.ddd ")),
+    };
+    if !is_number(pid) || !known {
         return None;
     }
-    let (mark, message) = rest[25..].split_first()?;
+    let (mark, message) = rest[len + 1..].split_first()?;
     let (level, word): (_, &[u8]) = match mark {
         b'.' => (Level::Debug, b"debug"),
         b'-' => (Level::Debug, b"verbose"),
@@ -43,7 +49,7 @@ fn line<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
         _ => return None,
     };
     let mut draft = Draft::new(Format::Redis.service_type(), "structured", Str::Raw(message.strip_prefix(b" ")?));
-    if !fields.app_time(&rest[..24]) {
+    if app_time::month(&rest[3..6]).is_none() || (!fields.app_time(&rest[..len]) && len == 24) {
         return None;
     }
     draft.level = Some(level);

@@ -20,6 +20,8 @@ enum Role {
     Level,
     /// PostgreSQL's `error_severity`.
     Severity,
+    /// MongoDB's `s`: a letter.
+    Mongo,
     Syslog,
     Otel,
     Time,
@@ -39,13 +41,21 @@ enum Role {
     Flatten,
     /// An object that may hold what belongs to a request or a response.
     Request,
+    /// Of Rust's tracing, an object that may do so too.
+    Span,
     Other,
 }
 
 #[inline]
 fn role(key: &[u8]) -> Role {
     match key.len() {
-        1 if key == b"t" => Role::Time,
+        1 => match key {
+            b"t" | b"T" => Role::Time,
+            b"L" => Role::Level,
+            b"M" => Role::Message,
+            b"s" => Role::Mongo,
+            _ => Role::Other,
+        },
         2 => match key {
             b"ts" | b"@t" => Role::Time,
             b"@l" => Role::Level,
@@ -54,7 +64,7 @@ fn role(key: &[u8]) -> Role {
             _ => Role::Other,
         },
         3 => match key {
-            b"msg" => Role::Message,
+            b"msg" | b"@mt" => Role::Message,
             b"lvl" => Role::Level,
             b"uri" | b"url" => Role::Path,
             b"req" | b"res" => Role::Request,
@@ -65,6 +75,7 @@ fn role(key: &[u8]) -> Role {
             b"path" => Role::Path,
             b"size" => Role::Size,
             b"http" => Role::Request,
+            b"span" => Role::Span,
             _ => Role::Other,
         },
         5 => match key {
@@ -78,6 +89,7 @@ fn role(key: &[u8]) -> Role {
             b"status" => Role::Status,
             b"method" => Role::Method,
             b"fields" => Role::Flatten,
+            b"@level" => Role::Level,
             _ => Role::Other,
         },
         7 => match key {
@@ -86,6 +98,7 @@ fn role(key: &[u8]) -> Role {
             b"traceId" | b"traceID" => Role::TraceId,
             b"span_id" | b"span.id" => Role::SpanId,
             b"request" => Role::Request,
+            b"req.url" | b"req.uri" => Role::Path,
             _ => Role::Other,
         },
         8 => match key {
@@ -95,6 +108,9 @@ fn role(key: &[u8]) -> Role {
             b"PRIORITY" => Role::Syslog,
             b"LogLevel" => Role::Level,
             b"datetime" => Role::Time,
+            b"@message" => Role::Message,
+            b"clientip" => Role::Address,
+            b"req.path" => Role::Path,
             _ => Role::Other,
         },
         _ => long_role(key),
@@ -106,18 +122,19 @@ fn long_role(key: &[u8]) -> Role {
         b"timestamp" | b"@timestamp" | b"Timestamp" | b"time_iso8601" | b"time_local" => Role::Time,
         b"levelname" | b"log.level" => Role::Level,
         b"error_severity" => Role::Severity,
-        b"short_message" => Role::Message,
+        b"short_message" | b"RenderedMessage" => Role::Message,
         b"severityNumber" | b"severity_number" | b"SeverityNumber" => Role::Otel,
         b"traceparent" => Role::TraceParent,
         b"http.method" | b"http_method" | b"request_method" | b"http.request.method" | b"request.method" => {
             Role::Method
         }
-        b"requestMethod" | b"RequestMethod" | b"httpMethod" => Role::Method,
+        b"req.method" | b"requestMethod" | b"RequestMethod" | b"httpMethod" => Role::Method,
         b"request_uri" | b"http.path" | b"http.target" | b"http.url" | b"url.path" | b"request.path" => Role::Path,
         b"requestUrl" | b"RequestPath" | b"request.url" | b"request.uri" | b"url.full" | b"request_path" => Role::Path,
         b"status_code" | b"statusCode" | b"http.status_code" | b"http_status" | b"http.response.status_code" => {
             Role::StatusCode
         }
+        b"req.status" | b"res.status" | b"res.statusCode" => Role::StatusCode,
         b"DownstreamStatus" | b"response.status" | b"response.status_code" | b"http.status" | b"httpStatus" => {
             Role::StatusCode
         }
@@ -171,9 +188,16 @@ struct Hints {
     pid: bool,
     target: bool,
     caller: bool,
+    /// `caller`, as zap, zerolog and go-kit have it.
+    go_caller: bool,
     long_message: bool,
     postgres: bool,
     nginx: bool,
+    /// A level that pino and bunyan write as a number.
+    pino_level: bool,
+    meilisearch: bool,
+    /// A time as MongoDB writes it.
+    mongo: bool,
 }
 
 impl<'a> Slots<'a> {
@@ -196,7 +220,7 @@ impl<'a> Slots<'a> {
         let role = if member.key.escaped { Role::Other } else { role(member.key.inner) };
         let taken = match role {
             Role::Other => {
-                self.hint(member.key.inner);
+                self.hint(member);
                 false
             }
             Role::Message => self.message(member, scratch),
@@ -210,8 +234,19 @@ impl<'a> Slots<'a> {
                 }
             }
             Role::Flatten => return self.flatten(member, scratch),
+            Role::Mongo => {
+                self.mongo(member);
+                false
+            }
+            Role::Span => {
+                self.span(member.value);
+                false
+            }
             Role::TraceId | Role::SpanId | Role::TraceParent => self.trace(role, member.value),
-            _ => self.http(role, member.value, scratch),
+            _ => {
+                self.hints.nginx |= role == Role::ResponseSize && member.key.inner == b"body_bytes_sent";
+                self.http(role, member.value, scratch)
+            }
         };
         if !taken {
             scratch.fields.member(member);
@@ -283,6 +318,21 @@ impl<'a> Slots<'a> {
         self.take(&Member { span: b"", key, ..*member }, scratch);
     }
 
+    /// The path of a request, where the line does not say it under a key of its own.
+    pub(crate) fn default_path(&mut self, path: &'a [u8]) {
+        if is_path(path) && self.draft.path.is_none() {
+            self.draft.path = Some(Str::Raw(path));
+        }
+    }
+
+    /// What an access line that is the message says.
+    pub(crate) fn set_access(&mut self, access: Draft<'a>) {
+        let Draft { method, path, user_agent, ip_address, status_code, response_size, .. } = access;
+        let draft = &mut self.draft;
+        (draft.method, draft.path, draft.user_agent) = (method, path, user_agent);
+        (draft.ip_address, draft.status_code, draft.response_size) = (ip_address, status_code, response_size);
+    }
+
     /// Whether there is a message.
     pub(crate) fn has_message(&self) -> bool {
         self.has_message
@@ -338,14 +388,47 @@ impl<'a> Slots<'a> {
         self.has_message || self.draft.level.is_some()
     }
 
-    fn hint(&mut self, key: &[u8]) {
-        match key {
+    fn hint(&mut self, member: &Member<'a>) {
+        match member.key.inner {
             b"pid" => self.hints.pid = true,
             b"hostname" => self.hints.hostname = true,
-            b"target" => self.hints.target = true,
-            b"caller" | b"logger" => self.hints.caller = true,
-            b"request_time" => self.hints.nginx = true,
+            b"target" => {
+                self.hints.target = true;
+                let of_it = |target: Quoted<'_>| target.inner.starts_with(b"meilisearch");
+                self.hints.meilisearch = matches!(member.value, Value::String(target) if of_it(target));
+            }
+            b"caller" => (self.hints.caller, self.hints.go_caller) = (true, true),
+            b"logger" => self.hints.caller = true,
+            b"request_time" | b"upstream_response_time" => self.hints.nginx = true,
+            // Attributes of a record of Python's.
+            b"lineno" | b"funcName" | b"exc_info" => self.hints.levelname = true,
             _ => {}
+        }
+    }
+
+    /// What only the span says of a request.
+    fn span(&mut self, value: Value<'a>) {
+        if let Value::Nested(text) = value
+            && self.draft.method.is_none()
+            && memchr::memmem::find(text, b"\"method\":").is_some()
+            && let Some(place) = self.requests.iter_mut().find(|place| place.is_none())
+        {
+            *place = Some(text);
+        }
+    }
+
+    fn mongo(&mut self, member: &Member<'a>) {
+        if let Value::String(letter) = member.value
+            && self.hints.mongo
+        {
+            self.draft.level = self.draft.level.or(match letter.inner {
+                b"F" => Some(Level::Fatal),
+                b"E" => Some(Level::Error),
+                b"W" => Some(Level::Warn),
+                b"I" => Some(Level::Info),
+                [b'D', ..] => Some(Level::Debug),
+                _ => None,
+            });
         }
     }
 
@@ -377,6 +460,7 @@ impl<'a> Slots<'a> {
             return false;
         }
         self.hints.levelname |= member.key.inner == b"levelname";
+        self.hints.go_time |= member.key.inner == b"@level";
         let (found, word) = match member.value {
             Value::String(value) if !value.escaped && !value.inner.is_empty() => {
                 self.hints.word_level = true;
@@ -389,6 +473,7 @@ impl<'a> Slots<'a> {
             }
             Value::Scalar(text) => {
                 self.hints.number_level = true;
+                self.hints.pino_level = matches!(text, b"10" | b"20" | b"30" | b"40" | b"50" | b"60");
                 (natural(text).and_then(|number| of_number(role, number)), text)
             }
             _ => return false,
@@ -405,8 +490,8 @@ impl<'a> Slots<'a> {
     }
 
     fn time(&mut self, member: &Member<'a>, scratch: &mut Scratch) -> bool {
-        self.hints.go_time |= matches!(member.key.inner, b"time" | b"ts");
-        self.hints.time |= !matches!(member.key.inner, b"time" | b"ts" | b"timestamp");
+        self.hints.go_time |= matches!(member.key.inner, b"time" | b"ts" | b"T");
+        self.hints.time |= !matches!(member.key.inner, b"time" | b"ts" | b"timestamp" | b"T");
         self.hints.nginx |= member.key.inner.starts_with(b"time_");
         self.hints.levelname |= member.key.inner == b"asctime";
         if self.has_time {
@@ -417,6 +502,11 @@ impl<'a> Slots<'a> {
             Value::String(value) => scratch.fields.app_time(value.inner),
             Value::Scalar(text) if text.first().is_some_and(|b| *b == b'-' || b.is_ascii_digit()) => {
                 scratch.fields.app_time(text)
+            }
+            Value::Nested(text) => {
+                let Some(inner) = date_of(text) else { return false };
+                self.hints.mongo = true;
+                scratch.fields.app_time(inner)
             }
             _ => return false,
         };
@@ -517,20 +607,25 @@ fn of_number(role: Role, number: u64) -> Option<Level> {
 }
 
 impl Hints {
-    /// The family by its habits: PostgreSQL's `error_severity`; bunyan and pino write numbers and the host; tracing has
+    /// The family by its habits: PostgreSQL's `error_severity`; bunyan and pino write numbers, or the process and the host; tracing has
     /// `fields`, or `target` beside a level in capitals; structlog `event`; the standard library of Python `levelname`; Go's
     /// loggers a word and `time` or `ts`; nginx `time_local` or `request_time`; winston a small word and `message`, with
     /// `timestamp` or no time at all.
     fn family(self) -> Format {
         if self.postgres {
             Format::Postgres
+        } else if self.meilisearch && (self.flattened || self.long_message) {
+            Format::Meilisearch
         } else if self.flattened {
             Format::Rust
-        } else if self.number_level && self.pid && self.hostname {
+        } else if self.number_level && ((self.pid && self.hostname) || (self.pino_level && self.go_time)) {
             Format::Node
         } else if self.event || self.levelname {
             Format::Python
-        } else if self.word_level && self.go_time {
+        } else if self.word_level && self.go_time && self.pid && self.hostname {
+            // pino with the names of its levels.
+            Format::Node
+        } else if self.word_level && (self.go_time || (self.go_caller && !self.long_message)) {
             Format::Go
         } else if self.nginx {
             Format::Nginx
@@ -564,6 +659,12 @@ pub(crate) fn natural(text: &[u8]) -> Option<u64> {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         n.checked_mul(10)?.checked_add(digit)
     })
+}
+
+/// The time in MongoDB's `{"$date":"2026-11-21T13:00:00.123+00:00"}`.
+fn date_of(text: &[u8]) -> Option<&[u8]> {
+    let inner = text.strip_prefix(b"{\"$date\":\"")?.strip_suffix(b"\"}")?;
+    memchr::memchr2(b'\\', b'"', inner).is_none().then_some(inner)
 }
 
 fn is_natural(value: Value<'_>) -> bool {

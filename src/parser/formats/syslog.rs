@@ -4,6 +4,7 @@
 //! |---|---|
 //! | RFC 5424 | `<34>1 2026-11-21T13:00:00.003Z host app 7 ID47 [example@32473 key="value"] message` |
 //! | RFC 3164 | `<34>Nov 21 13:00:00 host app[7]: message` |
+//! | without host, tag or time | `<34>Nov 21 13:00:00 app[7]: message`, `<34>Nov 21 13:00:00 host message`, `<34>message` |
 //! | files | `Nov 21 13:00:00 host app[7]: message`, `2026-11-21T13:00:00.123456+00:00 host app[7]: message` |
 //!
 //! The priority is `8 × facility + severity`: the severity becomes `level` (and `fields.level` where the word says more), the
@@ -65,7 +66,10 @@ fn with_priority<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
     let (severity, facility) = (number % 8, number / 8);
     let mut draft = match rest.strip_prefix(b"1 ") {
         Some(rest) => modern(rest, fields)?,
-        None => classic(rest, fields)?,
+        None => match classic(rest, fields) {
+            Some(draft) => draft,
+            None => untagged(rest, fields)?,
+        },
     };
     draft.level = level::of_syslog(severity as u64);
     fields.level(draft.level, SEVERITIES[severity]);
@@ -163,17 +167,39 @@ fn parameter(text: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     Some((key, &inner[..at], 1 + key.len() + 2 + at + 1))
 }
 
+/// What a priority alone makes a line of syslog's: `Nov 21 13:00:00 host message`, or any message.
+fn untagged<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
+    let mut rest = text;
+    if let Some(len) = time_len(text) {
+        fields.app_time(&text[..len]);
+        let (host, message) = split(&text[len + 1..], b' ')?;
+        fields.push(b"hostname", Str::Raw(host));
+        rest = message;
+    }
+    (!rest.is_empty() && rest[0] != b' ').then(|| draft(rest))
+}
+
 /// `Nov 21 13:00:00 host app[7]: message`, or with a whole time in front.
 fn classic<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
     let len = time_len(text)?;
     let (time, rest) = (&text[..len], &text[len + 1..]);
     let (host, behind) = split(rest, b' ')?;
-    let (tag, message) = tag(behind)?;
-    if host.is_empty() || host.ends_with(b":") {
+    // Programs that write to the local socket name no host.
+    let (host, (tag, message)) = match tag(rest) {
+        Some(local) if host.ends_with(b":") && local.0.len() + 1 == host.len() => (&b""[..], local),
+        _ => (host, tag(behind)?),
+    };
+    if host.ends_with(b":") || host == b"-" || (host.is_empty() && tag.is_empty()) {
+        return None;
+    }
+    // A level in capitals is no program's name.
+    if host.is_empty() && (level::of_word(tag).is_some() || text[0].is_ascii_digit()) {
         return None;
     }
     fields.app_time(time);
-    fields.push(b"hostname", Str::Raw(host));
+    if !host.is_empty() {
+        fields.push(b"hostname", Str::Raw(host));
+    }
     let mut draft = draft(message.strip_prefix(b" ").unwrap_or(message));
     match split(tag, b'[') {
         Some((app, pid)) => {

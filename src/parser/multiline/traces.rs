@@ -13,7 +13,13 @@
 //! .net    Unhandled exception. X.YException: … ⏎ ␣␣␣at … ⏎ ␣---> … ⏎ ␣␣␣--- End of … ---
 //! ```
 //!
-//! It keeps nothing but the [`Trace`] that it is given, and knows neither levels nor formats.
+//! The message of an exception may have several lines. Of Python's, which nothing marks, they are those that come at the same
+//! moment and look like no line of a log ([`Trace::message`]).
+//!
+//! It keeps nothing but the [`Trace`] that it is given.
+
+use crate::limits::MESSAGE_LINES;
+use crate::parser::formats::{plain, syslog};
 
 /// Longest first word that is looked at as the name of an exception.
 const NAME_BYTES: usize = 160;
@@ -33,6 +39,8 @@ pub(crate) enum Trace {
     Python,
     /// The exception is named; another one may follow a blank line.
     PythonEnd,
+    /// So many further lines of its message have been read.
+    PythonMessage(u8),
     /// The place in a script of Node's; then a line of its source.
     Script,
     /// That line; then a mark below it.
@@ -91,7 +99,7 @@ impl Trace {
             Self::Panic | Self::Goroutine => self.go(text),
             // `ValueError: …`, or the bare name of an exception.
             Self::Python => is_python_exception(text).then_some(Self::PythonEnd),
-            Self::PythonEnd => match text {
+            Self::PythonEnd | Self::PythonMessage(_) => match text {
                 _ if text.starts_with(b"During handling of the above exception") => Some(self),
                 _ if text.starts_with(b"The above exception was the direct cause") => Some(self),
                 _ => opens(text).filter(|opened| *opened == Self::Python),
@@ -102,10 +110,26 @@ impl Trace {
         }
     }
 
+    /// What comes of the trace with a line that may be one more of an exception's message: what looks like no line of a log, at
+    /// the moment at which the one before was written.
+    pub(crate) fn message(self, text: &[u8]) -> Option<Self> {
+        let lines = match self {
+            Self::PythonEnd => 0,
+            Self::PythonMessage(lines) if lines < MESSAGE_LINES => lines,
+            _ => return None,
+        };
+        let first = *text.first()?;
+        let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let counted = digits > 0 && digits < 4 && text.get(digits) == Some(&b' ');
+        let begins = matches!(first, b'{' | b'<') || (digits > 0 && !counted) || begins_with_time(text);
+        let of_a_log = begins || plain::level_of(text).is_some() || opens(text).is_some();
+        (!of_a_log).then_some(Self::PythonMessage(lines + 1))
+    }
+
     /// What a blank line makes of it.
     fn blank(self) -> Option<Self> {
         match self {
-            Self::Panic | Self::Goroutine | Self::PythonEnd | Self::ScriptMark => Some(self),
+            Self::Panic | Self::Goroutine | Self::PythonEnd | Self::PythonMessage(_) | Self::ScriptMark => Some(self),
             // Node ends with one, and its version behind it.
             Self::Frames => Some(self),
             _ => None,
@@ -127,6 +151,14 @@ impl Trace {
         let register = self == Self::Goroutine && is_register(text);
         (call && self == Self::Goroutine || register).then_some(self)
     }
+}
+
+/// `[2026-…`, `time=…`, `ts=…`, `Nov 21 …`
+fn begins_with_time(text: &[u8]) -> bool {
+    let bracket = text[0] == b'[' && text.get(1).is_some_and(u8::is_ascii_digit);
+    bracket
+        || [&b"time="[..], b"ts=", b"t=", b"level="].iter().any(|key| text.starts_with(key))
+        || syslog::time_len(text).is_some()
 }
 
 /// `    ^^^^`, below the source.

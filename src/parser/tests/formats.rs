@@ -298,12 +298,176 @@ fn postgres() {
         json!({"service_type": "postgres", "log_type": "structured", "level": "Warn", "message": "x",
             "fields": {"app_time": "2026-11-21T13:00:00.123Z", "level": "WARNING", "pid": "7", "prefix": "what ever"}}),
     );
-    for log in [
-        "2026-11-21 13:00:00.123 UTC [31] LAG:  x",
-        "2026-11-21 13:00:00.123 UTC [x] DETAIL:  x",
-        "2026-11-21 13:00:00 x",
+    check(
+        None,
+        "2026-11-21 13:00:00.123 UTC [x] DETAIL:  y",
+        json!({"service_type": "postgres", "log_type": "structured", "message": "y",
+            "fields": {"app_time": "2026-11-21T13:00:00.123Z", "kind": "detail", "prefix": "[x]"}}),
+    );
+    for (log, time) in [
+        ("2026-11-21 13:00:00.123 UTC [31] LAG:  x", "2026-11-21T13:00:00.123Z"),
+        ("2026-11-21 13:00:00 x", "2026-11-21T13:00:00"),
     ] {
-        check(None, log, json!({"service_type": "plain", "log_type": "plain", "message": log, "fields": {}}));
+        let fields = json!({"app_time": time});
+        check(None, log, json!({"service_type": "plain", "log_type": "plain", "message": log, "fields": fields}));
+    }
+}
+
+/// Lines that begin as a format's do and are none: by no reader of the format, and automatically nothing but text.
+#[test]
+fn refused() {
+    let table: [(Format, &[&str]); 12] = [
+        (
+            Format::Go,
+            &[
+                "1:00PM lunch",
+                "INFO[abc] x",
+                "INFORMATION[0000] x",
+                "ERROR[12] too few digits",
+                "2026/11/21 lunch",
+                "2026-11-21T13:00:00Z\tloud\tx",
+                "1.5\tinfo\thello",
+                "noon INF x",
+                "<none> INF x",
+                "[GIN] hello",
+            ],
+        ),
+        (Format::Glog, &["I1121 hello", "E2E tests passed", "W3C validator", "F1121 13:00:00.123456 x main.go:1] y"]),
+        (Format::Logfmt, &["a = 1", "level=info msg=\"no end", "a=1 b!"]),
+        (
+            Format::Nginx,
+            &[
+                "10.0.0.1 - - [yesterday] \"GET / HTTP/1.1\" 200 5",
+                "10.0.0.1 - - [21/Nov/2026:13:00:00 +0000] \"GET / HTTP/1.1\" 2000 5",
+                "nginx: worker started",
+                "nginx: [loud] x",
+                "web 10.0.0.1 is up",
+            ],
+        ),
+        (
+            Format::Apache,
+            &["[Sat nonsense] [error] x", "[Sat Nov 21 13:00:00 2026] [loud] x", "AH0055: x", "AH today: x"],
+        ),
+        (
+            Format::Postgres,
+            &[
+                "note:  two spaces",
+                "12 apples:  and more",
+                "2026-11-21 13:00:00 UTC [31] LOG: one space",
+                "a LOG.  b",
+                "LAG:  x",
+            ],
+        ),
+        (
+            Format::Python,
+            &[
+                "hello INFO",
+                "2026-11-21 13:00:00,123 nothing here",
+                "2026-02-30 13:00:00,123 INFO x",
+                "[info] short of nine columns",
+                "[21/Nov/2026 13:00:00] \"GET / HTTP/1.1\" ok 5",
+                "[21/Nov/2026 13:00:00] hello",
+            ],
+        ),
+        (
+            Format::Rust,
+            &[
+                " WARNING app: x",
+                "hello INFO app: x",
+                "[INFO app] too few columns",
+                "[2026-11-21T13:00:00Z LOUD  app] x",
+            ],
+        ),
+        (
+            Format::Node,
+            &[
+                "- information",
+                "ready or not",
+                "info  careful",
+                "[Nest] twice",
+                "[Nest] 7  - noon  LOG x",
+                "GET it done",
+                "GET /x then 200",
+                "[13:00:00.123] INFO (x): y",
+                "Microsoft.Hosting.Lifetime[14]",
+            ],
+        ),
+        (
+            Format::Redis,
+            &["1:M not a time", "1:00 o'clock", "1:M 21 Now 13:00:00.123 * x", "1:M 21 Nov 2026 13:00:00.123 ! x"],
+        ),
+        (
+            Format::Syslog,
+            &[
+                "<3 hearts",
+                "<999>x",
+                "<34>",
+                "<34> x",
+                "Nov 21 lunch",
+                "Nov 21 13:00:00 INFO: x",
+                "2026-11-21T13:00:00Z - info: x",
+                "<34>1 yesterday host",
+            ],
+        ),
+        (Format::Json, &["{curly} prose", "text {\"a\":} ", "{\"a\":1} text"]),
+    ];
+    for (format, lines) in table {
+        for line in lines {
+            let automatic = one(None, line);
+            assert_ne!(automatic["service_type"], format.service_type(), "{line}");
+            assert_ne!(automatic["service_type"], Format::Postgres.service_type(), "{line}");
+            let explicit = one(Some(format), line);
+            assert!(
+                explicit["fields"].get("parse_error").is_some() || explicit["service_type"] != format.service_type(),
+                "{line}"
+            );
+        }
+    }
+    // Of others, whose lines are laid out so.
+    for line in [
+        "2026-11-21 13:00:00,123 INFO  [main] com.example.Main - started",
+        "2026-11-21 13:00:00,123 ERROR [main] com.example.Main - failed",
+        "2026-11-21 13:00:00,123 INFO org.apache.hadoop.hdfs.server.namenode.NameNode: STARTUP_MSG",
+        "[2026-11-21 13:00:00,123] INFO [KafkaServer id=1] started (kafka.server.KafkaServer)",
+        "2026-11-21T13:00:00.123Z  INFO 1 --- [main] com.example.Main : started",
+        "INFO  [com.example.Main] x",
+        "INFO app: x",
+        "ERROR app: x",
+        "INFO x=1",
+        "[2026-11-21T13:00:00.123] [INFO] no dash",
+        "x=y is an equation",
+        "[INFO] x",
+        "[worker 12] x",
+        "error in line 3",
+    ] {
+        assert_eq!(one(None, line)["service_type"], "plain", "{line}");
+    }
+}
+
+/// What nobody can see and somebody says: lines that automatic leaves plain.
+#[test]
+fn explicit_takes_more() {
+    let table = [
+        (Format::Python, "23:07:59 - ERROR - lost", "lost", "Error", Some("23:07:59")),
+        (Format::Python, "[21/Nov/2026 13:00:00] ERROR lost", "lost", "Error", Some("2026-11-21T13:00:00")),
+        (Format::Python, "2026-11-21 13:00:00 ERROR app.db lost", "lost", "Error", Some("2026-11-21T13:00:00")),
+        (Format::Python, "WARNING - lost", "lost", "Warn", None),
+        (Format::Python, "[WARNING] app.db: lost", "lost", "Warn", None),
+        (Format::Node, "2026-11-21T13:00:00.123Z [INFO]: up", "up", "Info", Some("2026-11-21T13:00:00.123Z")),
+        (Format::Node, "2026-11-21 13:00:00 ERROR: no", "no", "Error", Some("2026-11-21T13:00:00")),
+        (Format::Node, "[2026-11-21T13:00:00.123Z] [error] no", "no", "Error", Some("2026-11-21T13:00:00.123Z")),
+        (Format::Rust, "INFO app: up", "up", "Info", None),
+    ];
+    for (format, line, message, level, time) in table {
+        assert_eq!(one(None, line)["service_type"], "plain", "{line}");
+        let record = one(Some(format), line);
+        assert_eq!(
+            (&record["service_type"], &record["message"]),
+            (&json!(format.service_type()), &json!(message)),
+            "{line}"
+        );
+        assert_eq!((&record["level"], record["fields"].get("parse_error")), (&json!(level), None), "{line}");
+        assert_eq!(record["fields"].get("app_time").and_then(Value::as_str), time, "{line}");
     }
 }
 

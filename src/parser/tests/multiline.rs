@@ -1,7 +1,7 @@
 //! Lines that belong together are one record, and nobody else's lines are in it.
 
 use super::*;
-use crate::limits::{MULTILINE_BYTES, MULTILINE_GROUPS, MULTILINE_LINES, MULTILINE_PAUSE};
+use crate::limits::{LINE_PAUSE, MULTILINE_BYTES, MULTILINE_GROUPS, MULTILINE_LINES, MULTILINE_PAUSE, REPORT_PAUSES};
 use crate::parser::multiline::traces::tests::TRACES;
 use proptest::prelude::*;
 
@@ -85,6 +85,68 @@ fn a_trace_belongs_to_the_line_before_it() {
     assert_eq!((&record["service_type"], &record["level"]), (&json!("python"), &json!("Error")));
 }
 
+/// Nothing marks the further lines of an exception's message but the moment at which they come.
+#[test]
+fn the_message_of_an_exception_may_have_several_lines() {
+    let trace = [
+        "Traceback (most recent call last):",
+        "  File \"a.py\", line 1, in f",
+        "sqlalchemy.exc.ProgrammingError: (psycopg2.errors.UndefinedTable) relation \"x\" does not exist",
+        "LINE 1: SELECT * FROM x",
+        "                      ^",
+        "",
+        "[SQL: SELECT * FROM x]",
+        "(Background on this error at: https://sqlalche.me/e/20/f405)",
+        "and one more line",
+    ];
+    let whole = trace.join("\n");
+    let with = |next: &'static str, later: u64| {
+        let mut said: Vec<_> = trace.iter().map(|line| (*line, "stderr", 0)).collect();
+        said.push((next, "stderr", later));
+        said
+    };
+    check(&with("prose that comes later", 1), &[&whole, "prose that comes later"]);
+    for next in [
+        "INFO:     Waiting for application shutdown.",
+        "[warn] next",
+        "[2026-11-21 13:00:00 +0000] [7] [INFO] Worker exiting",
+        "2026-11-21 next",
+        "10.0.0.1 - - [21/Nov/2026:13:00:00 +0000] \"GET / HTTP/1.1\" 200 5",
+        "{\"level\":\"info\",\"x\":1}",
+        "time=2026-11-21T13:00:00Z lvl=x n=1",
+    ] {
+        assert_eq!(records(None, &with(next, 0), &[1]).len(), 2, "{next}");
+    }
+    let records = records(None, &with("INFO x", 0), &[1]);
+    assert_eq!((&records[0]["service_type"], &records[0]["level"]), (&json!("python"), &json!("Error")));
+}
+
+/// The statement is the last of a report, whoever writes next.
+#[test]
+fn a_report_is_over_with_its_statement() {
+    let said = [
+        ("2026-11-21 13:00:00.123 UTC [31] ERROR:  no", "stderr", 0),
+        ("2026-11-21 13:00:00.123 UTC [31] STATEMENT:  SELECT", "stderr", 0),
+        ("\t1", "stderr", 0),
+        ("2026-11-21 13:00:00.123 UTC [32] LOG:  other", "stderr", 1),
+    ];
+    let (mut parser, _) = parser(None, 1 << 20);
+    let source = source(None);
+    let mut out = Records::new(source.clone());
+    let mut chunk = chunk_of(&source, said[..3].iter().flat_map(|said| line(*said)).collect(), 0);
+    parser.chunk(&mut chunk, &mut out, ROOMY);
+    assert_eq!((out.records(), parser.held_lines()), (0, 3));
+    let wait = parser.due().unwrap() - Instant::now();
+    assert!(wait <= 2 * REPORT_PAUSES[1], "{wait:?}");
+    let at = said[..3].iter().map(|said| line(*said).len() as u64).sum();
+    parser.chunk(&mut chunk_of(&source, line(said[3]), at), &mut out, ROOMY);
+    assert!(out.records() >= 1, "not held back by it");
+    release(&mut parser, &source, &mut out);
+    let records = decode(&out);
+    assert_eq!(records[0]["fields"]["statement"], "SELECT\n1");
+    assert_eq!(records[1]["message"], "other");
+}
+
 #[test]
 fn streams_do_not_mix() {
     let said = [
@@ -113,13 +175,20 @@ fn streams_do_not_mix() {
 
 #[test]
 fn what_comes_late_is_not_of_it() {
-    let pause = MULTILINE_PAUSE.as_millis() as u64;
+    let pause = LINE_PAUSE.as_millis() as u64;
     check(&[("ERROR a", "stdout", 0), ("  b", "stdout", pause - 1)], &["ERROR a\n  b"]);
     check(&[("ERROR a", "stdout", 0), ("  b", "stdout", pause + 1)], &["ERROR a", "  b"]);
+    // Within a trace there is more time.
+    let pause = MULTILINE_PAUSE.as_millis() as u64;
+    check(&[("ERROR a", "stdout", 0), ("  b", "stdout", 1), ("  c", "stdout", pause)], &["ERROR a\n  b\n  c"]);
+    check(&[("ERROR a", "stdout", 0), ("  b", "stdout", 1), ("  c", "stdout", pause + 2)], &["ERROR a\n  b", "  c"]);
     // Nor where the clock of the host was set back, which says nothing.
     check(&[("ERROR a", "stdout", 5000), ("  b", "stdout", 0)], &["ERROR a\n  b"]);
-    let long: Vec<_> = (0..50).map(|i| (if i == 0 { "ERROR a" } else { "  b" }, "stdout", i * 90)).collect();
-    assert!(records(None, &long, &[1]).len() > 2, "for how long there may be more is bounded");
+    let long: Vec<_> = (0..50).map(|i| (if i == 0 { "  at f" } else { "  b" }, "stdout", i * 90)).collect();
+    let long = [&[("ERROR a", "stdout", 0)][..], &long].concat();
+    let first = &records(None, &long, &[1])[0]["message"];
+    let lines = first.as_str().unwrap().lines().count();
+    assert!((10..40).contains(&lines), "for how long there may be more is bounded: {lines}");
 }
 
 #[test]
@@ -225,7 +294,7 @@ fn what_waits_is_due_when_nothing_comes() {
     parser.chunk(&mut chunk_of(&source, line(("ERROR a", "stderr", 0)), 0), &mut out, ROOMY);
     let due = parser.due().unwrap();
     let wait = due - Instant::now();
-    assert!(wait > MULTILINE_PAUSE && wait <= 2 * MULTILINE_PAUSE, "{wait:?}");
+    assert!(wait > LINE_PAUSE && wait <= 2 * LINE_PAUSE, "{wait:?}");
     assert_eq!(parser.overdue(Instant::now()), None);
     assert_eq!(parser.overdue(due).as_ref(), Some(&source));
     parser.release_overdue(&source, due, &mut out);
