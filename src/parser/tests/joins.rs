@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::{DOCKER_PART_BYTES, JOIN_RANGES};
-use crate::position::Carried;
+use crate::position::{Carried, Ranges};
 use proptest::prelude::*;
 use std::collections::HashMap;
 

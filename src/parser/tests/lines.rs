@@ -1,6 +1,7 @@
 //! Lines, chunks, bounds, garbage, selection: all that is not a format's own.
 
 use super::*;
+use crate::position::Ranges;
 use proptest::prelude::*;
 
 #[test]

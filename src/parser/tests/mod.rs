@@ -12,6 +12,7 @@ use super::*;
 use crate::position::Generation;
 use crate::source::Container;
 use serde_json::{Map, Value, json};
+use std::time::Instant;
 
 const T: &str = "2026-11-21T13:00:00.123456789Z";
 

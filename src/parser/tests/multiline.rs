@@ -4,6 +4,7 @@ use super::*;
 use crate::limits::{LINE_PAUSE, MULTILINE_BYTES, MULTILINE_GROUPS, MULTILINE_LINES, MULTILINE_PAUSE, REPORT_PAUSES};
 use crate::parser::multiline::traces::tests::TRACES;
 use proptest::prelude::*;
+use std::time::Instant;
 
 /// A line of the log: text, stream, and milliseconds since the first.
 type Said<'a> = (&'a str, &'a str, u64);
