@@ -259,6 +259,24 @@ fn measured<'a>(message: &'a [u8], status: &[u8], rest: &'a [u8], fields: &mut F
     Some(draft)
 }
 
+/// What Next.js sets in front of its lines, and what it means.
+const NEXT_MARKS: [(&str, Level); 6] = [
+    ("▲ ", Level::Info),
+    ("✓ ", Level::Info),
+    ("○ ", Level::Info),
+    ("⚠ ", Level::Warn),
+    ("⨯ ", Level::Error),
+    ("» ", Level::Debug),
+];
+
+/// Whether a line is one of Next.js's for the space in front of it, and no part of a trace for that.
+pub(crate) fn is_next(text: &[u8]) -> bool {
+    let Some(rest) = text.strip_prefix(b" ") else { return false };
+    let (method, path) = word(rest);
+    let is_mark = |(mark, _): &(&str, Level)| rest.trim_ascii_start().starts_with(mark.as_bytes());
+    NEXT_MARKS.iter().any(is_mark) || (is_method(method) && is_path(word(path).0))
+}
+
 /// Lines of Next.js, with the space in front or without.
 pub(crate) fn next<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
     let text = text.trim_ascii_start();
@@ -268,15 +286,7 @@ pub(crate) fn next<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>>
     if text.starts_with(b"- ") || text[0].is_ascii_lowercase() {
         return older_next(text, fields);
     }
-    let marks = [
-        ("▲ ", Level::Info),
-        ("✓ ", Level::Info),
-        ("○ ", Level::Info),
-        ("⚠ ", Level::Warn),
-        ("⨯ ", Level::Error),
-        ("» ", Level::Debug),
-    ];
-    let level = marks.iter().find(|(mark, _)| text.starts_with(mark.as_bytes()))?.1;
+    let level = NEXT_MARKS.iter().find(|(mark, _)| text.starts_with(mark.as_bytes()))?.1;
     let mut draft = Draft::new(Format::Node.service_type(), "structured", Str::Raw(text));
     draft.level = Some(level);
     Some(draft)

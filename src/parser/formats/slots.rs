@@ -111,7 +111,7 @@ fn role(key: &[u8]) -> Role {
             b"@message" => Role::Message,
             b"clientip" => Role::Address,
             b"req.path" => Role::Path,
-            _ => Role::Other,
+            _ => long_role(key),
         },
         _ => long_role(key),
     }

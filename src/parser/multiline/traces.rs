@@ -19,7 +19,7 @@
 //! It keeps nothing but the [`Trace`] that it is given.
 
 use crate::limits::MESSAGE_LINES;
-use crate::parser::formats::{plain, syslog};
+use crate::parser::formats::{node, plain, syslog};
 
 /// Longest first word that is looked at as the name of an exception.
 const NAME_BYTES: usize = 160;
@@ -84,7 +84,7 @@ impl Trace {
             Self::ScriptSource => return is_mark(text).then_some(Self::ScriptMark),
             Self::ScriptMark => return (*first != b'{').then_some(Self::Frames),
             // ` INFO next`: a line of a log whose levels are set flush right.
-            _ if indented && begins_with_level(text) => return None,
+            _ if indented && (begins_with_level(text) || node::is_next(text)) => return None,
             Self::Line if indented => return Some(Self::Frames),
             _ if indented => return Some(self),
             _ => {}
@@ -338,6 +338,10 @@ pub(in crate::parser) mod tests {
         check("  indented", Some(Trace::Frames));
         check(" INFO app: next", None);
         check("\tWARN  app: next", None);
+        check(" GET /about 200 in 45ms", None);
+        check(" ✓ Compiled in 2s", None);
+        check(" ⨯ Error: another", None);
+        check(" GET it done", Some(Trace::Frames));
         check("goroutine 7 [running]:", Some(Trace::Goroutine));
         check("", None);
         check("panic: a new one", None);

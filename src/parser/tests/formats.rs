@@ -59,6 +59,29 @@ fn go() {
 }
 
 #[test]
+fn names_of_what_belongs_to_a_request() {
+    let of = |member: &str, value: Value, keys: &[&str]| {
+        for key in keys {
+            let line = format!("{{\"{key}\":{value}}}");
+            let mut expected = json!({"service_type": "json", "log_type": "structured", "message": "", "fields": {}});
+            expected[member] = value.clone();
+            check(None, &line, expected);
+        }
+    };
+    let paths = ["path", "uri", "url", "http.url", "url.path", "url.full", "req.path", "http.path", "http.target"];
+    of("path", json!("/x"), &paths);
+    of("path", json!("/x"), &["request.url", "request.uri", "request.path"]);
+    of(
+        "ip_address",
+        json!("10.0.0.1"),
+        &["ip", "clientip", "clientIp", "remoteIp", "remote_ip", "remoteAddr", "client.address"],
+    );
+    of("method", json!("GET"), &["method", "http.method", "request.method", "http.request.method", "requestMethod"]);
+    of("status_code", json!(200), &["status", "status_code", "statusCode", "http.status_code", "http.status"]);
+    of("user_agent", json!("curl/8"), &["user_agent", "userAgent", "user-agent", "user_agent.original"]);
+}
+
+#[test]
 fn json_that_fits_nowhere() {
     let structured =
         |fields: Value| json!({"service_type": "json", "log_type": "structured", "message": "", "fields": fields});
