@@ -6,7 +6,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rask::receiver::{Detail, Fault, Keep, Options, Receiver};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 const ID: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -212,9 +212,20 @@ fn the_port_closes_and_opens_again() {
     assert_eq!(batch(&receiver, "0-10", 0..1), accepted(1));
     receiver.stop_listening();
     assert!(batch(&receiver, "0-10", 0..1).is_err_and(|error| error.contains("refused")));
+    assert!(TcpListener::bind(receiver.address()).is_err(), "it stays ours");
     receiver.start_listening().unwrap();
     receiver.start_listening().unwrap();
     assert_eq!(batch(&receiver, "0-10", 0..1), repeated(1));
+}
+
+#[test]
+fn a_port_that_was_named_is_not_shared() {
+    let listen = Receiver::start(Options::default()).unwrap().address();
+    let first = Receiver::start(Options { listen, ..Options::default() }).unwrap();
+    assert!(Receiver::start(Options { listen, ..Options::default() }).is_err());
+    first.stop_listening();
+    first.start_listening().unwrap();
+    assert_eq!(batch(&first, "0-10", 0..1), accepted(1));
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub use scan::{Mark, mark_of};
 use fault::Faults;
 use rask_log_forwarder::position::Ranges;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc as sync_mpsc};
 use std::thread::JoinHandle;
@@ -129,10 +129,9 @@ impl Receiver {
         if let Some(path) = &options.state {
             state::load(path, &mut ledger, &mut committed)?;
         }
-        let listener = TcpListener::bind(options.listen)?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let port = runtime.block_on(async { server::Port::open(options.listen) })?;
+        let address = port.address();
         let account = Mutex::new(Account { ledger, committed });
         let shared = Arc::new(Shared { options, account, changed: Condvar::new(), faults: Faults::new() });
         #[expect(clippy::disallowed_methods, reason = "a test sends a handful of commands, and sending must not wait")]
@@ -140,7 +139,7 @@ impl Receiver {
         let served = shared.clone();
         let thread = std::thread::Builder::new()
             .name("receiver".into())
-            .spawn(move || runtime.block_on(server::serve(served, listener, address, inbox)))?;
+            .spawn(move || runtime.block_on(server::serve(served, port, inbox)))?;
         Ok(Self { shared, address, commands: Some(commands), thread: Some(thread) })
     }
 

@@ -20,37 +20,69 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Serves until the handle is dropped.
-pub(super) async fn serve(
-    shared: Arc<Shared>,
-    listener: std::net::TcpListener,
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// The port, which stays ours while nobody listens on it.
+pub(super) struct Port {
     address: SocketAddr,
-    mut inbox: mpsc::UnboundedReceiver<Command>,
-) {
-    let mut listener = TcpListener::from_std(listener).ok();
+    listener: Option<TcpListener>,
+    /// Bound to a port that the kernel chose, so that it gives it to nobody else. A port that somebody named is taken anew: two
+    /// receivers on one port must not share it by accident.
+    held: Option<TcpSocket>,
+}
+
+impl Port {
+    /// Opens `address`; port 0 is one that is free. In a runtime only.
+    pub(super) fn open(address: SocketAddr) -> io::Result<Self> {
+        let held = (address.port() == 0).then(|| bound(address, false, true)).transpose()?;
+        let address = held.as_ref().map_or(Ok(address), TcpSocket::local_addr)?;
+        let mut port = Self { address, listener: None, held };
+        port.listen()?;
+        Ok(port)
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn listen(&mut self) -> io::Result<()> {
+        if self.listener.is_none() {
+            self.listener = Some(bound(self.address, true, self.held.is_some())?.listen(BACKLOG)?);
+        }
+        Ok(())
+    }
+}
+
+fn bound(address: SocketAddr, again: bool, shared: bool) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(again)?;
+    socket.set_reuseport(shared)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+/// Serves until the handle is dropped.
+pub(super) async fn serve(shared: Arc<Shared>, mut port: Port, mut inbox: mpsc::UnboundedReceiver<Command>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
                 None => return,
                 Some(Command::Stop(reply)) => {
-                    listener = None;
+                    port.listener = None;
                     connections.shutdown().await;
                     let _ = reply.send(());
                 }
                 Some(Command::Listen(reply)) => {
-                    let opened = match listener {
-                        Some(_) => Ok(()),
-                        None => TcpListener::bind(address).await.map(|opened| listener = Some(opened)),
-                    };
-                    let _ = reply.send(opened);
+                    let _ = reply.send(port.listen());
                 }
             },
-            stream = accept(listener.as_ref()) => {
+            stream = accept(port.listener.as_ref()) => {
                 connections.spawn(converse(shared.clone(), stream));
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
