@@ -379,6 +379,7 @@ fn refused() {
                 "2026-11-21 13:00:00 UTC [31] LOG: one space",
                 "a LOG.  b",
                 "LAG:  x",
+                "2026-11-21 13:00:00 UTC:service_LOG:  x",
             ],
         ),
         (
