@@ -331,7 +331,7 @@ fn time_len(text: &[u8]) -> Option<usize> {
     match text.get(end..) {
         Some([b'Z', ..]) => end += 1,
         Some([b'+' | b'-', ..]) if digits(end + 1) == 4 => end += 5,
-        Some([b'+' | b'-', _, _, b':', ..]) => end += 6,
+        Some([b'+' | b'-', _, _, b':', ..]) if digits(end + 4) == 2 => end += 6,
         Some([b' ', b'+' | b'-', ..]) if digits(end + 2) == 4 => end += 6,
         _ => {}
     }

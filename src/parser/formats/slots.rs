@@ -194,6 +194,7 @@ struct Hints {
     /// `caller`, as zap, zerolog and go-kit have it.
     go_caller: bool,
     long_message: bool,
+    no_message: bool,
     postgres: bool,
     nginx: bool,
     /// A level that pino and bunyan write as a number.
@@ -372,6 +373,7 @@ impl<'a> Slots<'a> {
                 scratch.fields.member(&size);
             }
         }
+        self.hints.no_message = !self.has_message;
         let family = family.unwrap_or_else(|| self.hints.family());
         self.draft.service_type = family.service_type();
         let access = self.draft.method.is_some() || self.draft.path.is_some() || self.hints.nginx;
@@ -677,7 +679,12 @@ impl Hints {
             Format::Go
         } else if self.nginx {
             Format::Nginx
-        } else if self.word_level && !self.small_level && self.target && self.long_message && !self.time {
+        } else if self.target
+            && self.word_level
+            && !self.small_level
+            && !self.time
+            && (self.long_message || self.no_message)
+        {
             Format::Rust
         } else if self.small_level && self.long_message && !self.time && !self.caller && !self.target {
             Format::Node
