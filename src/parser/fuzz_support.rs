@@ -363,9 +363,15 @@ mod tests {
         crate::fuzz_support::mutate(&seeds, formats);
     }
 
-    /// What `fuzz-formats` has found.
+    /// What `fuzz-formats` and the mutated samples have found.
     #[test]
     fn lines_that_lost_something() {
+        // Cut within the offset of a time, they were a panic.
+        for cut in ["+", "+01", "+01:", "+01:0", " +", " +01", " +01:0"] {
+            formats(format!("2026-11-21 13:00:00,123{cut}").as_bytes());
+            formats(format!("[2026-11-21T13:00:00.123{cut}").as_bytes());
+            formats(format!("WARNING 2026-11-21 13:00:00,123{cut}").as_bytes());
+        }
         formats("2026-11-21 19:55:27 UTψ: [1-1] LOG:  x".as_bytes());
     }
 

@@ -321,6 +321,10 @@ pub(crate) fn request_of<'a>(request: &'a [u8], plain: bool, draft: &mut Draft<'
             }
         }
         None => {
+            // A request line that never came.
+            if request.is_empty() && !draft.message_tail.is_empty() {
+                draft.message = Str::Raw(std::mem::take(&mut draft.message_tail));
+            }
             let request = fields.keep_bytes(request);
             fields.add(key!("request"), request);
         }

@@ -163,6 +163,10 @@ fn other<'a>(first: u8, text: &'a [u8], scratch: &mut Scratch) -> Taken<'a> {
                 go::zerolog(text, scratch),
             )
         }
+        // A virtual host that is empty leaves its space.
+        b' ' if text.get(1).is_some_and(|second| second.is_ascii_digit() || *second == b':') => {
+            first_of!(scratch, access::parse(text, None, &mut scratch.fields))
+        }
         b' ' | b'-' | 0xe2 => {
             first_of!(scratch, node::next(text, &mut scratch.fields), rust::parse(text, None, scratch))
         }

@@ -5,10 +5,10 @@
 //! | zap, development | `2026-11-21T13:00:00.123Z⇥INFO⇥db.pool⇥app/main.go:21⇥message⇥{"k": "v"}`: name, caller and object may be missing |
 //! | zerolog, console | `2026-11-21T13:00:00Z INF main.go:9 > message key=value`, also with `1:00PM`, `<nil>` or no time |
 //! | logrus, terminal | `INFO[0000] message   key=value`, the time also in full; `INFO[0000]main.go:9 main.main() message` |
-//! | standard library | `2026/11/21 13:00:00.123456 main.go:21: message`, date and file as flags have it; slog's default handler |
+//! | standard library | `2026/11/21 13:00:00.123456 main.go:21: message`, date and file as flags have it; slog's default handler; chi |
 //! | gin | `[GIN] 2026/11/21 - 13:00:00 \| 200 \| 12.3µs \| 10.0.0.1 \| GET "/path"` |
 
-use super::access::address_of;
+use super::access::{address_of, request_parts};
 use super::cut::{bracketed, capital_level, has_shape, is_number, split, word};
 use super::pairs::{self, Bare};
 use super::plain;
@@ -186,10 +186,34 @@ pub(crate) fn standard<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draf
             slots.set_level(Some(level), name, scratch);
             rest = pairs::take_tail(behind, Bare::Word, &mut slots, scratch);
         }
-        _ => slots.default_level(plain::level_of(rest)),
+        _ => match chi(rest) {
+            Some(access) => slots.set_access(access),
+            None => slots.default_level(plain::level_of(rest)),
+        },
     }
     slots.set_message(rest);
     Some(slots.finish(Some(Format::Go), scratch))
+}
+
+/// `[host/id-000001] "GET http://host/path HTTP/1.1" from 10.0.0.1:5000 - 200 4B in 12.3µs`, as chi's logger writes.
+fn chi(message: &[u8]) -> Option<Draft<'_>> {
+    let message = bracketed(message).map_or(message, |(_, behind)| behind.trim_ascii_start());
+    let inner = message.strip_prefix(b"\"")?;
+    let end = memchr::memmem::find(inner, b"\" from ")?;
+    let (method, path, _) = request_parts(&inner[..end])?;
+    let (peer, rest) = word(&inner[end + 7..]);
+    let (status, rest) = word(rest.strip_prefix(b"- ")?);
+    let (size, rest) = word(rest);
+    let status_code = u16::try_from(natural(status).filter(|_| status.len() == 3)?).ok()?;
+    rest.strip_prefix(b"in ")?;
+    let host = memchr::memrchr(b':', peer).filter(|at| is_number(&peer[at + 1..])).map_or(peer, |at| &peer[..at]);
+    let host = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
+    let is_address = std::str::from_utf8(host).is_ok_and(|host| host.parse::<std::net::IpAddr>().is_ok());
+    let mut draft = Draft::new(Format::Go.service_type(), "structured", Str::EMPTY);
+    (draft.method, draft.path) = (Some(Str::Raw(method)), Some(Str::Raw(path)));
+    draft.ip_address = is_address.then_some(Str::Raw(host));
+    (draft.status_code, draft.response_size) = (Some(status_code), size.strip_suffix(b"B").and_then(natural));
+    Some(draft)
 }
 
 /// Reads gin's access lines.

@@ -87,6 +87,11 @@ pub(crate) fn behind_text<'a>(text: &'a [u8], family: Option<Format>, scratch: &
     let mut slots = Slots::new();
     slots.take_object(object, scratch);
     slots.default_level(plain::level_of(before));
+    if !slots.has_time()
+        && let Some(time) = plain::leading_time(before)
+    {
+        slots.set_time(time, scratch);
+    }
     match slots.has_message() {
         true => scratch.fields.push(b"prefix", Str::Raw(before)),
         false => slots.set_message(before),

@@ -9,7 +9,7 @@
 
 use super::pairs::is_key;
 use super::slots::{Slots, Text};
-use super::{Format, Refused, Scratch};
+use super::{Format, Refused, Scratch, redis};
 use crate::parser::encode::Draft;
 
 /// Whether the line begins like one: a short key and `=`.
@@ -40,7 +40,11 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Sc
     if !enough {
         return Err(REFUSED);
     }
-    let family = family.unwrap_or(if slots.is_log_line() { Format::Go } else { Format::Logfmt });
+    let family = family.unwrap_or_else(|| match slots.is_log_line() {
+        true if redis::is_logfmt(text) => Format::Redis,
+        true => Format::Go,
+        false => Format::Logfmt,
+    });
     Ok(slots.finish(Some(family), scratch))
 }
 

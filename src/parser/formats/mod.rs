@@ -222,7 +222,7 @@ pub(crate) fn parse<'a>(format: Format, text: &'a [u8], scratch: &mut Scratch) -
         Format::Nginx => nginx::parse(text, &mut scratch.fields)?,
         Format::Apache => apache::parse(text, &mut scratch.fields)?,
         Format::Postgres => postgres::parse(text, &mut scratch.fields)?,
-        Format::Redis => redis::parse(text, &mut scratch.fields)?,
+        Format::Redis => redis::parse_any(text, scratch)?,
         Format::Syslog => syslog::parse(text, scratch)?,
         Format::Logfmt => logfmt::parse(text, Some(format), scratch)?,
         Format::Glog => glog::parse(text, Some(format), scratch).ok_or("not a glog or klog line")?,

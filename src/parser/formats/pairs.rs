@@ -93,7 +93,12 @@ fn value(text: &[u8], start: usize, bare: Bare) -> Option<(Text<'_>, usize)> {
     let mut end = debug_end(text, start)?;
     while bare == Bare::Phrase && end < text.len() && !walk_begins(text, end) {
         let next = end + text[end..].iter().take_while(|b| **b == b' ').count();
-        end = (next == text.len()).then_some(next).or_else(|| debug_end(text, next))?;
+        end = match text.get(next) {
+            None => next,
+            // `relation "x" does not exist`
+            Some(b'"') => debug_end(text, quote_end(text, next, b'"')?)?,
+            Some(_) => debug_end(text, next)?,
+        };
     }
     Some((Text::Bare(text[start..end].trim_ascii_end()), end))
 }

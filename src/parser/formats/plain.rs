@@ -2,8 +2,9 @@
 //!
 //! That is at the beginning, behind nothing but what loggers put before it: times, numbers, brackets, dotted names,
 //! punctuation. The first ordinary word ends the search, so that prose about an error is not one. Taken are words in
-//! capitals (`ERROR`), any case in brackets or before a colon (`[warn]`, `error: …`), `level=…`, glog's `E1121 …`, and the name of
-//! an exception or warning before a colon. A date and time at the front, alone or in brackets, is `fields.app_time` too.
+//! capitals (`ERROR`), any case in brackets or before a colon (`[warn]`, `error: …`), `level=…`, glog's `E1121 …`, the name of
+//! an exception or warning before a colon, and what PHP and npm begin with. A date and time at the front, alone or in brackets,
+//! is `fields.app_time` too.
 
 use super::Format;
 use super::cut::has_shape;
@@ -37,7 +38,7 @@ fn take_time(text: &[u8], fields: &mut Fields) {
 }
 
 /// `2026-11-21 13:00:00`, with `T` or a slash, a fraction and an offset.
-fn leading_time(text: &[u8]) -> Option<&[u8]> {
+pub(crate) fn leading_time(text: &[u8]) -> Option<&[u8]> {
     let text = text.strip_prefix(b"[").unwrap_or(text);
     let shaped = has_shape(text, b"dddd-dd-dd dd:dd:dd") || has_shape(text, b"dddd-dd-ddTdd:dd:dd");
     if !shaped && !has_shape(text, b"dddd/dd/dd dd:dd:dd") {
@@ -80,11 +81,38 @@ pub(crate) fn level_of(text: &[u8]) -> Option<Level> {
         let word = &text[at..at + len];
         match look(word, position == 0) {
             Look::Found(level) => return Some(level),
-            Look::Goes => return None,
+            Look::Goes => return behind_a_word(word, &text[at + len..]),
             Look::Stays => at += len,
         }
     }
     None
+}
+
+/// What some say with a word in front, or before a tab: `PHP Warning:  …`, `npm ERR! …`, `info⇥…`.
+fn behind_a_word(word: &[u8], behind: &[u8]) -> Option<Level> {
+    match word {
+        b"PHP" | b"npm" => {}
+        b"debug" | b"info" | b"warn" | b"error" | b"dpanic" | b"panic" | b"fatal" if behind.starts_with(b"\t") => {
+            return level::of_word(word);
+        }
+        _ => return None,
+    }
+    let behind = behind.strip_prefix(b" ")?;
+    let said = |name: &&[u8]| behind.starts_with(name) && matches!(behind.get(name.len()), Some(b' ' | b':'));
+    if word == b"npm" {
+        let levels: [&[u8]; 6] = [b"ERR!", b"error", b"WARN", b"warn", b"notice", b"info"];
+        return level::of_word(trim(levels.into_iter().find(said)?));
+    }
+    const PHP: [(&[u8], Level); 7] = [
+        (b"Fatal error", Level::Fatal),
+        (b"Parse error", Level::Fatal),
+        (b"Recoverable fatal error", Level::Error),
+        (b"Warning", Level::Warn),
+        (b"Deprecated", Level::Warn),
+        (b"Notice", Level::Info),
+        (b"Strict Standards", Level::Info),
+    ];
+    PHP.into_iter().find(|(name, _)| said(name)).map(|(_, level)| level)
 }
 
 #[inline]
@@ -157,12 +185,27 @@ fn look(word: &[u8], first: bool) -> Look {
             return Look::Found(level);
         }
     }
+    if is_of_date(core) {
+        return Look::Stays;
+    }
     // Ruby's `E, [time #7] ERROR -- …`
     if first && matches!(word, [b'D' | b'I' | b'W' | b'E' | b'F' | b'A', b',']) {
         return Look::Stays;
     }
     let dotted = core.iter().any(|b| matches!(b, b'.' | b':' | b'/')) && !before_colon && word.last() != Some(&b'.');
     if bracketed || dotted { Look::Stays } else { Look::Goes }
+}
+
+/// `Sat, 21 Nov 2026 11:00:00 PM UTC`: the words of a time.
+fn is_of_date(word: &[u8]) -> bool {
+    match word.len() {
+        2 => matches!(word, b"AM" | b"PM"),
+        3 => {
+            app_time::month(word).is_some()
+                || matches!(word, b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun" | b"UTC" | b"GMT")
+        }
+        _ => false,
+    }
 }
 
 /// Without the punctuation around it.
@@ -228,6 +271,21 @@ mod tests {
         check("example.com: up", None);
         check("the last Exception: none", None);
         check("there was an ERROR", None);
+        check("Nov 21 13:00:00.123  INFO app: x", Some(Level::Info));
+        check("Sat, 21 Nov 2026 23:07:59 ERROR    x", Some(Level::Error));
+        check("11/21/2026 11:07:59 PM WARNING x", Some(Level::Warn));
+        check("2026-11-21 13:00:00 UTC [error] x", Some(Level::Error));
+        check("May I have an ERROR", None);
+        check("Mar the ERROR", None);
+        check("[21-Nov-2026 13:00:00 UTC] PHP Fatal error:  Uncaught x in /a.php:3", Some(Level::Fatal));
+        check("PHP Warning:  x in /a.php on line 3", Some(Level::Warn));
+        check("PHP Warnings are off", None);
+        check("PHP 8.3 started", None);
+        check("npm ERR! code ELIFECYCLE", Some(Level::Error));
+        check("npm warn deprecated glob@7", Some(Level::Warn));
+        check("npm errors: 3", None);
+        check("info\t2026-11-21T13:00:00.123Z\tx", Some(Level::Info));
+        check("name\terror\tcount", None);
         check("Error handling is on", None);
         check("information is here", None);
         check("INFOS x", None);

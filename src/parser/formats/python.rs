@@ -331,7 +331,7 @@ fn time_len(text: &[u8]) -> Option<usize> {
     match text.get(end..) {
         Some([b'Z', ..]) => end += 1,
         Some([b'+' | b'-', ..]) if digits(end + 1) == 4 => end += 5,
-        Some([b'+' | b'-', _, _, b':', ..]) => end += 6,
+        Some([b'+' | b'-', _, _, b':', ..]) if digits(end + 4) == 2 => end += 6,
         Some([b' ', b'+' | b'-', ..]) if digits(end + 2) == 4 => end += 6,
         _ => {}
     }
@@ -490,7 +490,7 @@ impl<'a> Head<'a> {
                         Separator::Dash | Separator::Bar => tight != Some(&b'-'),
                     };
                     let named = ended && self.name.is_empty() && !is_number(word) && is_name(word);
-                    named && level_of(word).is_none() && self.word(word)
+                    named && level_of(word).is_none() && !is_supervisors(word) && self.word(word)
                 }
                 Item::Time(_) | Item::Group(..) => false,
             };
@@ -524,6 +524,8 @@ impl<'a> Head<'a> {
         let five =
             self.word.len() == 4 && self.padded.get(4..7).is_some_and(|p| p[0] == b' ' && p[1] == b' ' && p[2] != b' ');
         if self.time.is_empty() {
+            // `%(levelname)-5.5s`, as Alembic has it.
+            let five = five || matches!(self.word, b"WARNI" | b"CRITI");
             return five && self.place.is_empty() && is_module(self.name) && !is_javas(self.name);
         }
         let comma = self.time.get(19) == Some(&b',');
@@ -548,6 +550,11 @@ impl<'a> Head<'a> {
         }
         true
     }
+}
+
+/// What supervisord begins its messages with, which have no logger.
+fn is_supervisors(word: &[u8]) -> bool {
+    matches!(word, b"success" | b"spawned" | b"exited" | b"stopped" | b"spawnerr")
 }
 
 /// Whether a space is behind the word and its colon.

@@ -1,10 +1,11 @@
 //! Redis and Valkey: `1:M 21 Nov 2026 13:00:00.123 * Ready to accept connections` (`server.c`, `serverLogRaw`).
 //!
 //! Process, role (`X` sentinel, `C` child, `S` replica, `M` master), time, and a mark for the level: `.` debug, `-` verbose,
-//! `*` notice, `#` warning. A signal's handler writes `1:signal-handler (1795266000) Received SIGTERM …`. Valkey's logfmt lines are read as such.
+//! `*` notice, `#` warning. A signal's handler writes `1:signal-handler (1795266000) Received SIGTERM …`. With
+//! `log-format logfmt` Valkey writes `pid=1 role=primary timestamp="…" level=notice message="…"`.
 
 use super::cut::{has_shape, is_number, split};
-use super::{Format, Refused};
+use super::{Format, Refused, Scratch, logfmt};
 use crate::parser::app_time;
 use crate::parser::encode::{Draft, Str};
 use crate::parser::fields::Fields;
@@ -16,6 +17,20 @@ pub(crate) fn looks_so(text: &[u8]) -> bool {
     let digits = text.iter().take(11).take_while(|b| b.is_ascii_digit()).count();
     digits > 0
         && matches!(text.get(digits..), Some([b':', b'X' | b'C' | b'S' | b'M', b' ', ..] | [b':', b's', b'i', ..]))
+}
+
+/// Whether pairs are Valkey's: nobody else begins with these two.
+pub(crate) fn is_logfmt(text: &[u8]) -> bool {
+    let behind = text.strip_prefix(b"pid=").and_then(|rest| split(rest, b' '));
+    behind.is_some_and(|(pid, rest)| is_number(pid) && rest.starts_with(b"role="))
+}
+
+/// Reads a line that was asked for.
+pub(crate) fn parse_any<'a>(text: &'a [u8], scratch: &mut Scratch) -> Result<Draft<'a>, Refused> {
+    match is_logfmt(text) {
+        true => logfmt::parse(text, Some(Format::Redis), scratch),
+        false => parse(text, &mut scratch.fields),
+    }
 }
 
 /// Reads a line.

@@ -39,6 +39,8 @@ enum Role {
     Size,
     /// `fields` of Rust's tracing.
     Flatten,
+    /// `record` of loguru's.
+    Record,
     /// An object that may hold what belongs to a request or a response.
     Request,
     /// Of Rust's tracing, an object that may do so too.
@@ -87,6 +89,7 @@ fn role(key: &[u8]) -> Role {
         6 => match key {
             b"spanId" | b"spanID" => Role::SpanId,
             b"status" => Role::Status,
+            b"record" => Role::Record,
             b"method" => Role::Method,
             b"fields" => Role::Flatten,
             b"@level" => Role::Level,
@@ -191,6 +194,7 @@ struct Hints {
     /// `caller`, as zap, zerolog and go-kit have it.
     go_caller: bool,
     long_message: bool,
+    no_message: bool,
     postgres: bool,
     nginx: bool,
     /// A level that pino and bunyan write as a number.
@@ -236,6 +240,10 @@ impl<'a> Slots<'a> {
             Role::Flatten => return self.flatten(member, scratch),
             Role::Mongo => {
                 self.mongo(member);
+                false
+            }
+            Role::Record => {
+                self.record(member.value, scratch);
                 false
             }
             Role::Span => {
@@ -333,6 +341,11 @@ impl<'a> Slots<'a> {
         (draft.ip_address, draft.status_code, draft.response_size) = (ip_address, status_code, response_size);
     }
 
+    /// Whether there is a time.
+    pub(crate) fn has_time(&self) -> bool {
+        self.has_time
+    }
+
     /// Whether there is a message.
     pub(crate) fn has_message(&self) -> bool {
         self.has_message
@@ -360,6 +373,7 @@ impl<'a> Slots<'a> {
                 scratch.fields.member(&size);
             }
         }
+        self.hints.no_message = !self.has_message;
         let family = family.unwrap_or_else(|| self.hints.family());
         self.draft.service_type = family.service_type();
         let access = self.draft.method.is_some() || self.draft.path.is_some() || self.hints.nginx;
@@ -378,7 +392,8 @@ impl<'a> Slots<'a> {
         if family == Format::Nginx {
             self.draft.log_type = "access";
         }
-        if !self.has_message {
+        // Traefik writes an empty one.
+        if !self.has_message || matches!(self.draft.message, Str::Json(b"") | Str::Raw(b"")) {
             self.draft.message = scratch.fields.keep_request(self.draft.method, self.draft.path, status);
         }
     }
@@ -417,6 +432,32 @@ impl<'a> Slots<'a> {
         }
     }
 
+    /// What loguru says of a record beside its `text`: `{"level":{"name":"INFO",…},"message":"…","time":{"repr":"…",…},…}`.
+    #[cold]
+    fn record(&mut self, value: Value<'a>, scratch: &mut Scratch) {
+        let inner = |value: Value<'a>, key: &[u8]| {
+            let Value::Nested(text) = value else { return None };
+            let mut members = Members::of(text).ok()?;
+            while let Ok(Some(member)) = members.next() {
+                if member.key.inner == key {
+                    return Some(Member { span: b"", ..member });
+                }
+            }
+            None
+        };
+        let Some(name) = inner(value, b"level").and_then(|level| inner(level.value, b"name")) else { return };
+        if !self.level(Role::Level, &name, scratch) {
+            return;
+        }
+        self.hints.levelname = true;
+        if let Some(message) = inner(value, b"message") {
+            self.message(&message, scratch);
+        }
+        if let Some(time) = inner(value, b"time").and_then(|time| inner(time.value, b"repr")) {
+            self.time(&time, scratch);
+        }
+    }
+
     fn mongo(&mut self, member: &Member<'a>) {
         if let Value::String(letter) = member.value
             && self.hints.mongo
@@ -433,7 +474,11 @@ impl<'a> Slots<'a> {
     }
 
     fn message(&mut self, member: &Member<'a>, scratch: &mut Scratch) -> bool {
-        let Value::String(value) = member.value else { return false };
+        let Value::String(value) = member.value else {
+            // An object that was given to winston.
+            self.hints.long_message |= member.key.inner == b"message" && matches!(member.value, Value::Nested(_));
+            return false;
+        };
         if self.has_message {
             return false;
         }
@@ -462,7 +507,12 @@ impl<'a> Slots<'a> {
         self.hints.levelname |= member.key.inner == b"levelname";
         self.hints.go_time |= member.key.inner == b"@level";
         let (found, word) = match member.value {
-            Value::String(value) if !value.escaped && !value.inner.is_empty() => {
+            Value::String(value) if !value.inner.is_empty() => {
+                let value = match value.escaped {
+                    true => coloured(value.inner).map(|inner| Quoted { inner, ..value }),
+                    false => Some(value),
+                };
+                let Some(value) = value else { return false };
                 self.hints.word_level = true;
                 self.hints.small_level = value.inner[0].is_ascii_lowercase();
                 let number = || match role {
@@ -629,7 +679,12 @@ impl Hints {
             Format::Go
         } else if self.nginx {
             Format::Nginx
-        } else if self.word_level && !self.small_level && self.target && self.long_message && !self.time {
+        } else if self.target
+            && self.word_level
+            && !self.small_level
+            && !self.time
+            && (self.long_message || self.no_message)
+        {
             Format::Rust
         } else if self.small_level && self.long_message && !self.time && !self.caller && !self.target {
             Format::Node
@@ -668,7 +723,11 @@ fn date_of(text: &[u8]) -> Option<&[u8]> {
 }
 
 fn is_natural(value: Value<'_>) -> bool {
-    matches!(value, Value::Scalar(text) if natural(text).is_some())
+    match value {
+        Value::Scalar(text) => natural(text).is_some(),
+        Value::String(text) => natural(text.inner).is_some(),
+        Value::Nested(_) => false,
+    }
 }
 
 /// What may be an HTTP status where nothing but digits says so.
@@ -729,6 +788,20 @@ fn traceparent(text: &[u8]) -> Option<(Hex, Hex)> {
         return None;
     }
     Some((Hex::new(&text[3..35], 32)?, Hex::new(&text[36..52], 16)?))
+}
+
+/// The level that winston has put into terminal colours: `\u001b[32minfo\u001b[39m`.
+#[cold]
+fn coloured(inner: &[u8]) -> Option<&[u8]> {
+    let behind_colour = |text: &'_ [u8]| {
+        let rest = text.strip_prefix(b"\\u001b[").or_else(|| text.strip_prefix(b"\\u001B["))?;
+        let len = rest.iter().take_while(|b| b.is_ascii_digit() || **b == b';').count();
+        (rest.get(len) == Some(&b'm')).then_some(text.len() - rest.len() + len + 1)
+    };
+    let word = &inner[behind_colour(inner)?..];
+    let end = memchr::memchr(b'\\', word)?;
+    let only = behind_colour(&word[end..])? == word.len() - end && level::of_word(&word[..end]).is_some();
+    only.then_some(&word[..end])
 }
 
 /// Whether an escaped ESC is in there.

@@ -2,6 +2,7 @@
 //! of them: nothing lost, the same answer with any history, and explicitly what automatically.
 
 use super::*;
+use crate::parser::formats::{self, Scratch, detect};
 use std::path::{Path, PathBuf};
 
 /// The sample files: `samples/<name>.log` and `samples/<name>.ndjson`.
@@ -85,4 +86,27 @@ fn explicit_is_as_automatic() {
 fn nothing_of_a_sample_is_lost() {
     let lost: Vec<String> = lines().iter().flat_map(|line| crate::parser::fuzz_support::lost(line, None)).collect();
     assert!(lost.is_empty(), "{lost:#?}");
+}
+
+/// A line may end anywhere, as long ones do that are cut: every reader says what it is or that it is none, and reads no further.
+#[test]
+fn lines_that_are_cut() {
+    let mut scratch = Scratch::default();
+    let mut taken = 0;
+    for line in lines() {
+        for end in (1..=line.len().min(100)).filter(|end| line.is_char_boundary(*end)) {
+            let text = &line.as_bytes()[..end];
+            if let Some((draft, format)) = detect::read(text, &mut scratch) {
+                let named = Format::of_service_type(draft.service_type) == format || format == Format::Json;
+                assert!(named, "{format:?} {:?}", &line[..end]);
+                taken += 1;
+            }
+            for format in Format::ALL {
+                if let Ok(draft) = formats::parse(format, text, &mut scratch) {
+                    assert_eq!(draft.service_type, format.service_type(), "{:?}", &line[..end]);
+                }
+            }
+        }
+    }
+    assert!(taken > 10_000, "{taken}");
 }
