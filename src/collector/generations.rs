@@ -258,16 +258,15 @@ impl Generations {
     /// Whether lines of the oldest open generation can be handed out, as far as it is about what may be missing before them.
     pub fn front_may_begin(&mut self) -> bool {
         let Some(until) = self.unsettled else { return true };
-        if self.open.front().is_some_and(|log| log.begun_source().is_some()) {
-            return true;
-        }
-        let unread = self.dir_watch.as_ref().is_some_and(|watch| !watch.is_quiet());
-        if unread && !self.frozen && Instant::now() < until {
+        let Some(front) = self.open.front_mut() else { return true };
+        if front.uncertain && front.begun_source().is_none() && !self.frozen && Instant::now() < until {
             self.retry.get_or_insert(until);
             return false;
         }
-        self.unsettled = None;
-        self.reconcile();
+        front.uncertain = false;
+        if !self.open.iter().any(|log| log.uncertain) {
+            self.unsettled = None;
+        }
         true
     }
 
@@ -390,10 +389,11 @@ impl Generations {
         }
     }
 
-    /// What the directory's watch has counted, and whether the kernel holds more.
+    /// What the directory's watch has counted, and whether that is all that has happened: the kernel is asked where it matters.
     fn events(&self) -> Option<(watch::Births, bool)> {
         let watch = self.dir_watch.as_ref()?;
-        let quiet = (self.doubtful || !self.births.is_even(watch.births())) && watch.is_quiet();
+        let asked = self.unsettled.is_some() || self.doubtful || !self.births.is_even(watch.births());
+        let quiet = asked && watch.catch_up();
         Some((watch.births(), quiet))
     }
 
@@ -426,8 +426,8 @@ impl Generations {
             }
         }
         self.measure();
-        if before && any && (!self.chain || self.doubtful) {
-            self.unsettled = Some(Instant::now() + EVENTS_PATIENCE);
+        if before && any && (!self.chain || self.doubtful) && self.dir_watch.is_some() {
+            self.unsettled.get_or_insert_with(|| Instant::now() + EVENTS_PATIENCE);
         }
         let events = self.events();
         if self.live().is_some() && FileId::at(&self.log_path).ok().flatten() == self.live() {
@@ -619,6 +619,7 @@ impl Generations {
         for loss in [self.orphan.take(), missing].into_iter().flatten() {
             log.lose(loss);
         }
+        log.uncertain = self.scanned && self.dir_watch.is_some();
         self.open.insert(at, log);
         self.watch_log(at);
     }

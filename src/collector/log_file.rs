@@ -65,6 +65,8 @@ pub struct Log {
     pub(super) gap: Option<Loss>,
     /// The same, unless it turns out before that to be none.
     pub(super) doubt: Option<Loss>,
+    /// It was found, and the events of the directory have still to say whether something was missed before it.
+    pub(super) uncertain: bool,
     /// Something newer was delivered before this process began: what is missing of it was delivered, too, or reported.
     pub(super) superseded: bool,
     /// Something of it has been handed out, so that its end must be said.
@@ -111,6 +113,7 @@ impl Log {
             delivered: Ranges::default(),
             gap: None,
             doubt: None,
+            uncertain: false,
             superseded: false,
             begun: false,
             stop_at: None,

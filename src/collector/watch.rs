@@ -61,10 +61,12 @@ impl Watcher {
             _ => explain(&error, "inotify cannot be used"),
         })?;
         let watches = inotify.watches();
-        let queue = inotify.as_fd().try_clone_to_owned()?;
+        let polled = inotify.as_fd().try_clone_to_owned()?;
         let shared = Arc::new_cyclic(|weak: &Weak<Shared>| {
-            let task = tokio::spawn(read(inotify, weak.clone()));
-            Shared { state: Mutex::new(State { watches, slots: HashMap::new() }), queue, task: task.abort_handle() }
+            let task = tokio::spawn(read(polled, weak.clone()));
+            let queue = Queue { inotify, buffer: vec![0; EVENT_BYTES] };
+            let state = Mutex::new(State { watches, slots: HashMap::new() });
+            Shared { state, queue: Mutex::new(queue), task: task.abort_handle() }
         });
         Ok(Self { shared: Some(shared) })
     }
@@ -157,10 +159,11 @@ impl Watch {
         Births { count: self.slot.births.load(Ordering::Acquire), losses: self.slot.losses.load(Ordering::Acquire) }
     }
 
-    /// Whether the kernel holds no event that has not been read: then everything that has happened is counted, provided
-    /// that the runtime has one thread.
-    pub fn is_quiet(&self) -> bool {
-        rustix::io::ioctl_fionread(&self.shared.queue).is_ok_and(|bytes| bytes == 0)
+    /// Reads every event there is, without waiting for the task that does so otherwise: what happened before this call is
+    /// counted when it returns. False when the kernel still holds some, of what happens meanwhile.
+    pub fn catch_up(&self) -> bool {
+        self.shared.drain();
+        rustix::io::ioctl_fionread(self.shared.queue().inotify.as_fd()).is_ok_and(|bytes| bytes == 0)
     }
 }
 
@@ -228,9 +231,15 @@ impl Slot {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// The same inotify instance as the reading task's, only ever asked how much is waiting in it.
-    queue: OwnedFd,
+    queue: Mutex<Queue>,
     task: AbortHandle,
+}
+
+/// Where events come from.
+#[derive(Debug)]
+struct Queue {
+    inotify: Inotify,
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -244,6 +253,41 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes every event there is and wakes whom it concerns; false when there was none.
+    fn drain(&self) -> bool {
+        let mut queue = self.queue();
+        let Queue { inotify, buffer } = &mut *queue;
+        let mut any = false;
+        while let Ok(events) = inotify.read_events(buffer) {
+            any = true;
+            let mut state = self.state();
+            for event in events {
+                if event.mask.contains(EventMask::Q_OVERFLOW) {
+                    for slot in state.slots.values().flatten() {
+                        slot.losses.fetch_add(1, Ordering::AcqRel);
+                        slot.wake();
+                    }
+                    continue;
+                }
+                for slot in state.slots.get(&event.wd).into_iter().flatten() {
+                    if let Some(name) = event.name {
+                        slot.note(name, event.mask);
+                    }
+                    slot.wake();
+                }
+                if event.mask.contains(EventMask::IGNORED) {
+                    let slots = state.slots.remove(&event.wd);
+                    slots.into_iter().flatten().for_each(|slot| slot.ended.store(true, Ordering::Release));
+                }
+            }
+        }
+        any
+    }
 }
 
 impl Drop for Shared {
@@ -253,22 +297,21 @@ impl Drop for Shared {
 }
 
 /// The reading task: registered with epoll while the pace is easy, lingering while it is not.
-async fn read(mut inotify: Inotify, shared: Weak<Shared>) {
-    let mut buffer = vec![0; EVENT_BYTES];
+async fn read(mut polled: OwnedFd, shared: Weak<Shared>) {
     loop {
-        match register(inotify) {
-            Ok(fd) => match read_at_once(fd, &shared, &mut buffer).await {
-                Some(back) => inotify = back,
+        match register(polled) {
+            Ok(fd) => match read_at_once(fd, &shared).await {
+                Some(back) => polled = back,
                 None => return,
             },
             Err((back, error)) => {
                 tracing::warn!(%error, "inotify cannot be polled; looking at it every millisecond");
-                inotify = back;
+                polled = back;
             }
         }
         for _ in 0..LINGERS {
             sleep(LINGER).await;
-            if !drain(&mut inotify, &shared, &mut buffer) {
+            if !shared.upgrade().is_some_and(|shared| shared.drain()) {
                 break;
             }
         }
@@ -277,18 +320,18 @@ async fn read(mut inotify: Inotify, shared: Weak<Shared>) {
 
 #[expect(
     deprecated,
-    reason = "its successor is unsafe for types that may change their descriptor; Inotify owns one for good"
+    reason = "its successor is unsafe for types that may change their descriptor; OwnedFd owns one for good"
 )]
-fn register(inotify: Inotify) -> Result<AsyncFd<Inotify>, (Inotify, io::Error)> {
-    AsyncFd::try_with_interest(inotify, Interest::READABLE).map_err(|error| error.into_parts())
+fn register(polled: OwnedFd) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error)> {
+    AsyncFd::try_with_interest(polled, Interest::READABLE).map_err(|error| error.into_parts())
 }
 
 /// Hands on every event as it comes, until the pace says busy. `None` when inotify cannot be read any more.
-async fn read_at_once(mut fd: AsyncFd<Inotify>, shared: &Weak<Shared>, buffer: &mut [u8]) -> Option<Inotify> {
+async fn read_at_once(fd: AsyncFd<OwnedFd>, shared: &Weak<Shared>) -> Option<OwnedFd> {
     let mut pace = Pace::default();
     let mut rested = Instant::now();
     while !pace.busy() {
-        let mut guard = match fd.readable_mut().await {
+        let mut guard = match fd.readable().await {
             Ok(guard) => guard,
             Err(error) => {
                 tracing::error!(%error, "inotify has failed");
@@ -296,44 +339,14 @@ async fn read_at_once(mut fd: AsyncFd<Inotify>, shared: &Weak<Shared>, buffer: &
             }
         };
         pace.woken_after(rested.elapsed());
-        drain(guard.get_inner_mut(), shared, buffer);
-        // Emptied: an event that came since is a new edge, which epoll reports whatever is cleared here.
+        // Emptied below: an event that comes since is a new edge, which epoll reports whatever is cleared here.
         guard.clear_ready();
+        if let Some(shared) = shared.upgrade() {
+            shared.drain();
+        }
         rested = Instant::now();
     }
     Some(fd.into_inner())
-}
-
-/// Takes every event there is and wakes whom it concerns; false when there was none.
-fn drain(inotify: &mut Inotify, shared: &Weak<Shared>, buffer: &mut [u8]) -> bool {
-    let Some(shared) = shared.upgrade() else {
-        return false;
-    };
-    let mut any = false;
-    while let Ok(events) = inotify.read_events(buffer) {
-        any = true;
-        let mut state = shared.state();
-        for event in events {
-            if event.mask.contains(EventMask::Q_OVERFLOW) {
-                for slot in state.slots.values().flatten() {
-                    slot.losses.fetch_add(1, Ordering::AcqRel);
-                    slot.wake();
-                }
-                continue;
-            }
-            for slot in state.slots.get(&event.wd).into_iter().flatten() {
-                if let Some(name) = event.name {
-                    slot.note(name, event.mask);
-                }
-                slot.wake();
-            }
-            if event.mask.contains(EventMask::IGNORED) {
-                let slots = state.slots.remove(&event.wd);
-                slots.into_iter().flatten().for_each(|slot| slot.ended.store(true, Ordering::Release));
-            }
-        }
-    }
-    any
 }
 
 /// How fast wake-ups come: a moving average of the rest between them, over some thirty.
@@ -449,16 +462,14 @@ mod tests {
         let watcher = Watcher::start().unwrap();
         let mask = WatchMask::CREATE | WatchMask::MOVE | WatchMask::DELETE;
         let mut watch = watcher.watch_births(dir.path(), mask, "log".into()).unwrap();
-        assert!(watch.is_quiet());
+        assert!(watch.catch_up());
         for _ in 0..MAX_NAMES {
             fs::write(&log, "").unwrap();
             fs::rename(&log, &other).unwrap();
         }
         fs::rename(&other, &log).unwrap();
-        assert!(!watch.is_quiet());
-        while !watch.is_quiet() {
-            must_change(&mut watch).await;
-        }
+        assert!(watch.catch_up());
+        must_change(&mut watch).await;
         assert_eq!(watch.births(), Births { count: MAX_NAMES as u64 + 1, losses: 0 });
     }
 

@@ -9,6 +9,7 @@ use super::super::watch;
 use super::{Found, Generations, MAX_SIBLING};
 use crate::position::Ranges;
 use crate::source::Source;
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
@@ -138,18 +139,34 @@ impl Generations {
             _ => {}
         }
         let loss = match unseen {
-            Unseen::None => return,
+            Unseen::None => None,
             Unseen::Files(files) => {
                 let times = files + 1;
-                Loss::new(format!("the log was re-created {times} times between two looks; lines may be missing"))
+                Some(format!("the log was re-created {times} times between two looks; lines may be missing").into())
             }
-            Unseen::Unknown => {
-                Loss::new("the log was re-created, perhaps several times, while events were lost; lines may be missing")
-            }
+            Unseen::Unknown => Some(Cow::from(
+                "the log was re-created, perhaps several times, while events were lost; lines may be missing",
+            )),
         };
         // Where files are left behind, their order tells.
-        if let Some(live) = self.open.back_mut().filter(|_| !self.chain) {
-            live.lose(loss);
+        if let Some(reason) = loss.filter(|_| !self.chain) {
+            self.lose_before_uncertain(&Loss::new(reason));
+        }
+        if quiet && fresh == 0 {
+            self.unsettled = None;
+            self.open.iter_mut().for_each(|log| log.uncertain = false);
+        }
+    }
+
+    /// A gap before what was found since the account was last complete: nearly always one file. Of several nothing says before
+    /// which of them lines are missing.
+    fn lose_before_uncertain(&mut self, loss: &Loss) {
+        let any = self.open.iter().any(|log| log.uncertain);
+        let last = self.open.len().saturating_sub(1);
+        for (i, log) in self.open.iter_mut().enumerate() {
+            if log.uncertain || (!any && i == last) {
+                log.lose(loss.clone());
+            }
         }
     }
 
