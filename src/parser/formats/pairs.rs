@@ -37,8 +37,12 @@ pub(crate) fn take_tail<'a>(text: &'a [u8], bare: Bare, slots: &mut Slots<'a>, s
         if !words && (bare == Bare::Word || !walk(text, start, bare, |_, _| {})) {
             continue;
         }
+        let before = text[..start].trim_ascii_end();
+        if !before.is_empty() {
+            slots.message_is_text();
+        }
         walk(text, start, if words { Bare::Word } else { bare }, |key, value| slots.pair(key, value, scratch));
-        return text[..start].trim_ascii_end();
+        return before;
     }
     text
 }
@@ -51,6 +55,7 @@ pub(crate) fn take_all<'a>(text: &'a [u8], slots: &mut Slots<'a>, scratch: &mut 
 /// Takes fields as a span of Rust's has them: as [`take_all`], but a value may have spaces in it.
 pub(crate) fn take_fields<'a>(text: &'a [u8], slots: &mut Slots<'a>, scratch: &mut Scratch) {
     if walk(text, 0, Bare::Phrase, |_, _| {}) {
+        slots.message_is_text();
         walk(text, 0, Bare::Phrase, |key, value| slots.pair(key, value, scratch));
     }
 }

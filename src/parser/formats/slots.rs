@@ -291,9 +291,17 @@ impl<'a> Slots<'a> {
         }
     }
 
-    /// The message of a text format.
+    /// The message will be [set](Self::set_message): a pair that has its name is one of `fields`.
+    pub(crate) fn message_is_text(&mut self) {
+        self.has_message = true;
+    }
+
+    /// The message of a text format. Where there is none, it is a pair's that has its name.
     #[inline]
     pub(crate) fn set_message(&mut self, text: &'a [u8]) {
+        if text.is_empty() && self.has_message {
+            return;
+        }
         (self.has_message, self.draft.message) = (true, Str::Raw(text));
     }
 

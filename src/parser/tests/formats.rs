@@ -59,6 +59,24 @@ fn go() {
 }
 
 #[test]
+fn a_pair_named_message_beside_a_message_in_text() {
+    let lines = [
+        "2026-11-21T13:00:00.123456Z  INFO app: hello msg=there n=1",
+        "2026-11-21T13:00:00.123456Z  INFO req{msg=there}: app: hello n=1",
+        "1:00PM INF hello msg=there n=1",
+        "INFO[0000] hello                 msg=there n=1",
+        "2026-11-21 13:00:00 [info     ] hello                          msg=there n=1",
+    ];
+    for line in lines {
+        let record = one(None, line);
+        assert_eq!(record["message"], "hello", "{line}");
+        assert!(record["fields"].to_string().contains("there"), "{line}");
+    }
+    let record = one(None, "1:00PM INF msg=there n=1");
+    assert_eq!((&record["message"], &record["fields"]["n"]), (&json!("there"), &json!("1")));
+}
+
+#[test]
 fn names_of_what_belongs_to_a_request() {
     let of = |member: &str, value: Value, keys: &[&str]| {
         for key in keys {
