@@ -133,7 +133,7 @@ fn read(text: &[u8]) -> Option<Moment<'_>> {
         (_, _, b'/', _) if at(7) == b'/' && at(10) == b' ' => iso(text),
         (b'/', _, _, _) if at(6) == b'/' => named(text, 0, 11),
         (b' ', _, _, _) => named(text, 0, 11),
-        (_, b',', b' ', _) => named(text, 5, 16),
+        (_, b',', b' ', _) if is_weekday(&text[..3]) => named(text, 5, 16),
         (_, b' ', _, _) => ctime(text),
         (_, _, _, b' ') => {
             let date = [number(text, 0, 4)?, number(text, 4, 2)?, number(text, 6, 2)?];
@@ -162,9 +162,9 @@ fn ctime(text: &[u8]) -> Option<Moment<'_>> {
     let day = if text.get(8) == Some(&b' ') { number(text, 9, 1)? } else { number(text, 8, 2)? };
     let year_at = text.len().checked_sub(4)?;
     let date = [number(text, year_at, 4)?, month(text.get(4..7)?)?, day];
-    let weekday = text[..3].iter().all(u8::is_ascii_alphabetic);
     let moment = behind_the_date(text.get(..year_at - 1)?, 11, date)?;
-    (weekday && text[7] == b' ' && text.get(10) == Some(&b' ') && text[year_at - 1] == b' ').then_some(moment)
+    (is_weekday(&text[..3]) && text[7] == b' ' && text.get(10) == Some(&b' ') && text[year_at - 1] == b' ')
+        .then_some(moment)
 }
 
 #[inline]
@@ -217,6 +217,11 @@ fn number(text: &[u8], at: usize, len: usize) -> Option<i64> {
         number = number * 10 + i64::from(digit);
     }
     good.then_some(number)
+}
+
+/// Its name goes: the date says which it is. So nothing else may stand in its place.
+fn is_weekday(name: &[u8]) -> bool {
+    matches!(name, b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun")
 }
 
 /// Number of a month by its English name.

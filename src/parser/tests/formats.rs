@@ -387,7 +387,13 @@ fn refused() {
         ),
         (
             Format::Apache,
-            &["[Sat nonsense] [error] x", "[Sat Nov 21 13:00:00 2026] [loud] x", "AH0055: x", "AH today: x"],
+            &[
+                "[Sat nonsense] [error] x",
+                "[Sat Nov 21 13:00:00 2026] [loud] x",
+                "[Cat Nov 21 13:00:00 2026] [error] x",
+                "AH0055: x",
+                "AH today: x",
+            ],
         ),
         (
             Format::Postgres,
