@@ -142,8 +142,8 @@ fn severity_in(text: &[u8], from: usize) -> Option<(usize, usize, Severity)> {
     let head = &text[..text.len().min(REACH)];
     let colons = memchr::memchr_iter(b':', &head[from..]).map(|colon| from + colon);
     colons.filter(|colon| text[*colon + 1..].starts_with(b"  ")).find_map(|colon| {
-        let start =
-            head[..colon].iter().rposition(|b| !(b.is_ascii_alphanumeric() || *b == b'_')).map_or(0, |at| at + 1);
+        let in_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii();
+        let start = head[..colon].iter().rposition(|byte| !in_word(byte)).map_or(0, |at| at + 1);
         severity(&head[start..colon]).map(|severity| (start, colon, severity))
     })
 }

@@ -404,6 +404,7 @@ fn refused() {
                 "a LOG.  b",
                 "LAG:  x",
                 "2026-11-21 13:00:00 UTC:service_LOG:  x",
+                "2026-11-21 13:00:00 UTC 6µWARNING:  x",
             ],
         ),
         (
