@@ -525,14 +525,14 @@ impl<'a> Slots<'a> {
                 self.hints.small_level = value.inner[0].is_ascii_lowercase();
                 let number = || match role {
                     Role::Level | Role::Severity => None,
-                    _ => of_number(role, natural(value.inner)?),
+                    _ => of_number(role, exact(value.inner)?),
                 };
                 (level::of_word(value.inner).or_else(number), value.inner)
             }
             Value::Scalar(text) => {
                 self.hints.number_level = true;
                 self.hints.pino_level = matches!(text, b"10" | b"20" | b"30" | b"40" | b"50" | b"60");
-                (natural(text).and_then(|number| of_number(role, number)), text)
+                (exact(text).and_then(|number| of_number(role, number)), text)
             }
             _ => return false,
         };
@@ -640,12 +640,12 @@ impl<'a> Slots<'a> {
             Role::Agent if is_string && draft.user_agent.is_none() => draft.user_agent = Some(Str::Json(text)),
             Role::Status | Role::StatusCode if draft.status_code.is_none() => {
                 let sure = role == Role::StatusCode && !is_string;
-                match natural(text).and_then(|n| u16::try_from(n).ok()) {
+                match exact(text).and_then(|n| u16::try_from(n).ok()) {
                     Some(status) if sure || is_status(status) => draft.status_code = Some(status),
                     _ => return false,
                 }
             }
-            Role::ResponseSize if draft.response_size.is_none() => match natural(text) {
+            Role::ResponseSize if draft.response_size.is_none() => match exact(text) {
                 Some(size) => draft.response_size = Some(size),
                 None => return false,
             },
@@ -702,6 +702,13 @@ impl Hints {
     }
 }
 
+/// As [`natural`], where nothing but the number is kept of the text: so without zeros in front.
+#[inline]
+fn exact(text: &[u8]) -> Option<u64> {
+    let zeros = text.len() > 1 && text[0] == b'0';
+    if zeros { None } else { natural(text) }
+}
+
 /// The whole text as a number without sign, fraction or exponent.
 #[inline]
 pub(crate) fn natural(text: &[u8]) -> Option<u64> {
@@ -732,8 +739,8 @@ fn date_of(text: &[u8]) -> Option<&[u8]> {
 
 fn is_natural(value: Value<'_>) -> bool {
     match value {
-        Value::Scalar(text) => natural(text).is_some(),
-        Value::String(text) => natural(text.inner).is_some(),
+        Value::Scalar(text) => exact(text).is_some(),
+        Value::String(text) => exact(text.inner).is_some(),
         Value::Nested(_) => false,
     }
 }

@@ -77,6 +77,13 @@ fn a_pair_named_message_beside_a_message_in_text() {
 }
 
 #[test]
+fn numbers_with_zeros_in_front_stay_as_they_are() {
+    let record = one(None, "time=2026-11-21T13:00:00Z level=INFO msg=x method=GET path=/x status=0200 size=007");
+    assert_eq!((&record["fields"]["status"], &record["fields"]["size"]), (&json!("0200"), &json!("007")));
+    assert!(!record.contains_key("status_code") && !record.contains_key("response_size"), "{record:?}");
+}
+
+#[test]
 fn names_of_what_belongs_to_a_request() {
     let of = |member: &str, value: Value, keys: &[&str]| {
         for key in keys {
