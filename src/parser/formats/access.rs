@@ -18,7 +18,7 @@
 
 use super::Format;
 use super::cut::{has_shape, is_number, split};
-use super::slots::{is_method, natural};
+use super::slots::{exact, is_method, natural};
 use crate::parser::encode::{Draft, Str};
 use crate::parser::fields::{Fields, key};
 use crate::parser::level::Level;
@@ -40,7 +40,7 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, fields: &mut Fie
     let (request, status_text, rest) = request_end(rest)?;
     let status = natural(status_text).and_then(|status| u16::try_from(status).ok())?;
     let (size, rest) = split(rest, b' ').unwrap_or((rest, b""));
-    let response_size = natural(size);
+    let response_size = exact(size);
     if size != b"-" && response_size.is_none() {
         return None;
     }

@@ -704,7 +704,7 @@ impl Hints {
 
 /// As [`natural`], where nothing but the number is kept of the text: so without zeros in front.
 #[inline]
-fn exact(text: &[u8]) -> Option<u64> {
+pub(crate) fn exact(text: &[u8]) -> Option<u64> {
     let zeros = text.len() > 1 && text[0] == b'0';
     if zeros { None } else { natural(text) }
 }

@@ -12,7 +12,7 @@
 
 use super::cut::{has_shape, is_number, split};
 use super::plain;
-use super::slots::natural;
+use super::slots::exact;
 use super::{Format, Refused, Scratch};
 use crate::parser::app_time;
 use crate::parser::encode::{Draft, Str};
@@ -62,7 +62,7 @@ pub(crate) fn parse<'a>(text: &'a [u8], scratch: &mut Scratch) -> Result<Draft<'
 fn with_priority<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
     let (priority, rest) =
         split(text.get(1..)?.get(..4.min(text.len() - 1))?, b'>').map(|(p, _)| (p, &text[p.len() + 2..]))?;
-    let number = natural(priority).filter(|number| *number < 192)? as usize;
+    let number = exact(priority).filter(|number| *number < 192)? as usize;
     let (severity, facility) = (number % 8, number / 8);
     let mut draft = match rest.strip_prefix(b"1 ") {
         Some(rest) => modern(rest, fields)?,

@@ -456,6 +456,7 @@ fn refused() {
             Format::Syslog,
             &[
                 "<3 hearts",
+                "<03>Nov 21 13:00:00 host app: x",
                 "<999>x",
                 "<34>",
                 "<34> x",
