@@ -304,11 +304,12 @@ fn digits(date: [i64; 3], clock: [i64; 3], out: &mut Vec<u8>) {
     out.extend_from_slice(&text);
 }
 
-/// Unix time: ten digits are seconds (2001 to 2286), three more a thousandth each. All digits are kept.
+/// Unix time: ten digits are seconds (2001 to 2286), three more a thousandth each. All digits are kept; a zero in front
+/// would not be.
 fn unix(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let whole = text.iter().position(|b| *b == b'.').unwrap_or(text.len());
     let behind = text.get(whole + 1..).unwrap_or_default();
-    let good = matches!(whole, 10 | 13 | 16 | 19) && behind.iter().all(u8::is_ascii_digit);
+    let good = matches!(whole, 10 | 13 | 16 | 19) && text[0] != b'0' && behind.iter().all(u8::is_ascii_digit);
     if !good || (whole < text.len() && behind.is_empty()) {
         return None;
     }
@@ -411,6 +412,8 @@ mod tests {
             "12.5",
             "17952660001",
             "1795266000.",
+            "0897633000.123",
+            "0.897633e+09",
             "1.795266e9",
             "1.e+09",
             "1.795266e+10",

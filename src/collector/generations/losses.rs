@@ -224,3 +224,59 @@ pub(super) fn of_damaged(input: &Input, error: &io::Error) -> Loss {
     };
     Loss { bytes, to, found_again: true, ..Loss::new(reason) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::checkpoint::Positions;
+    use crate::collector::watch::Watcher;
+    use crate::metrics::Metrics;
+    use crate::source::Container;
+    use std::fs;
+    use std::path::Path;
+
+    fn generations(dir: &Path, log: &Path) -> Generations {
+        let container = Container {
+            id: "c0ffee".into(),
+            name: "api".into(),
+            service: "api".into(),
+            group: None,
+            format: None,
+            multiline: None,
+            steering: Default::default(),
+            tty: false,
+            log_driver: "json-file".into(),
+            max_size: None,
+        };
+        let (done, watcher) = (Default::default(), Watcher::start().unwrap());
+        Generations::new(
+            Arc::new(container),
+            dir.into(),
+            log.into(),
+            Positions::default(),
+            done,
+            watcher,
+            Metrics::new(),
+        )
+    }
+
+    /// More files come before the task that reads the events has run: it does not while this test does not wait.
+    #[tokio::test]
+    async fn a_gap_stands_before_the_first_file_found_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("c0ffee-json.log");
+        let create = |text: &str| {
+            let _ = fs::remove_file(&log);
+            fs::write(&log, text).unwrap();
+        };
+        create("0\n");
+        let mut generations = generations(dir.path(), &log);
+        generations.reconcile();
+        for texts in [&["1\n", "2\n"][..], &["3\n"], &["4\n", "5\n", "6\n"], &["7\n"]] {
+            texts.iter().for_each(|text| create(text));
+            generations.reconcile();
+        }
+        let missing: Vec<bool> = generations.open.iter().map(|log| log.gap.is_some()).collect();
+        assert_eq!(missing, [false, true, false, true, false], "before 2 and 6, of 0, 2, 3, 6, 7");
+    }
+}
