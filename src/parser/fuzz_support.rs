@@ -218,7 +218,8 @@ pub(crate) fn lost(line: &str, format: Option<Format>) -> Vec<String> {
     if line.contains('\\') {
         return Vec::new();
     }
-    let silent = |word: &str| SILENT.contains(&format!(" {} ", word.to_lowercase()));
+    let exponent = |word: &str| matches!(word, "12" | "15" | "18") && line.contains(&format!("e+{word}"));
+    let silent = |word: &str| exponent(word) || SILENT.contains(&format!(" {} ", word.to_lowercase()));
     let words = line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
     let digit = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_digit());
     // glog's letter for the level.
@@ -298,7 +299,8 @@ fn forms_of_time(time: &str) -> String {
                 digits.get(len..).unwrap_or_default()
             ));
         }
-        out.push_str(&format!(" {}e ", digits.get(1..).unwrap_or_default()));
+        let mantissa = digits.get(1..).unwrap_or_default();
+        out.push_str(&format!(" {mantissa}e {}e ", mantissa.trim_end_matches('0')));
         let compact = time.replace(['-', ':', 'T', 'Z'], "");
         out.push_str(&format!(
             " {} {} {}T{} ",

@@ -396,7 +396,7 @@ impl<'a> Head<'a> {
             Item::Word(word) => self.word(word),
             Item::Group(_, b"-") => true,
             Item::Group(_, inner) if time_len(inner) == Some(inner.len()) => self.take(Item::Time(inner)),
-            Item::Group(b'{', inner) if is_place(inner) => {
+            Item::Group(b'{', inner) if self.place.is_empty() && is_place(inner) => {
                 (self.place, self.braces) = (inner, true);
                 true
             }
@@ -462,6 +462,7 @@ impl<'a> Head<'a> {
         }
         // loguru's `module:function:line - message`.
         if separator == Separator::Bar
+            && self.name.is_empty()
             && let Some(at) = memchr::memmem::find(rest, b" - ").filter(|at| is_name(&rest[..*at]))
         {
             self.name = &rest[..at];
@@ -509,6 +510,9 @@ impl<'a> Head<'a> {
         let mut words = rest.splitn(4, |b| *b == b' ');
         if let (Some(module), Some(process), Some(thread), Some(message)) =
             (words.next(), words.next(), words.next(), words.next())
+            && self.name.is_empty()
+            && self.process.is_empty()
+            && self.thread.is_empty()
             && is_name(module)
             && is_number(process)
             && is_number(thread)

@@ -84,6 +84,18 @@ fn numbers_with_zeros_in_front_stay_as_they_are() {
 }
 
 #[test]
+fn names_that_come_twice_stay() {
+    for (line, first) in [
+        ("orders 2026-11-21 13:00:00.123 | INFO     | main:run:12 - hello", "orders"),
+        ("orders INFO 2026-11-21 13:00:00,123 views 12 140 hello", "orders"),
+        ("{a.py:1} {b.py:2} INFO - hello", "a.py:1"),
+    ] {
+        let record = one(Some(Format::Python), line);
+        assert!(Value::Object(record.clone()).to_string().contains(first), "{record:?}");
+    }
+}
+
+#[test]
 fn names_of_what_belongs_to_a_request() {
     let of = |member: &str, value: Value, keys: &[&str]| {
         for key in keys {
