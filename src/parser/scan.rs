@@ -8,12 +8,6 @@
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// The eight bytes at `at`, the first in the lowest place.
-#[inline(always)]
-pub(crate) fn word(text: &[u8], at: usize) -> Option<u64> {
-    text.get(at..).and_then(<[u8]>::first_chunk::<8>).map(|bytes| u64::from_le_bytes(*bytes))
-}
-
 /// Index within `word` of its first special byte.
 #[inline(always)]
 pub(crate) fn special_in(word: u64) -> Option<usize> {
@@ -62,6 +56,87 @@ pub(crate) fn special_in_block(block: &[u8; BLOCK]) -> u32 {
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn naive_special_in_block(block: &[u8; BLOCK]) -> u32 {
     block.iter().rev().fold(0, |mask, byte| mask << 1 | u32::from(is_special(*byte)))
+}
+
+/// Bytes of a window: four blocks.
+pub(crate) const WINDOW: usize = 4 * BLOCK;
+
+/// The special bytes of a window by their kind: a bit for each, the first in the lowest place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) backslashes: u64,
+    pub(crate) quotes: u64,
+    pub(crate) controls: u64,
+}
+
+impl Marks {
+    /// Those of a window.
+    #[inline(always)]
+    pub(crate) fn of(window: &[u8; WINDOW]) -> Self {
+        let (blocks, _) = window.as_chunks::<BLOCK>();
+        blocks.iter().enumerate().fold(Self::default(), |marks, (i, block)| {
+            let [backslashes, quotes, controls] = kinds_in_block(block).map(|mask| u64::from(mask) << (i * BLOCK));
+            Self {
+                backslashes: marks.backslashes | backslashes,
+                quotes: marks.quotes | quotes,
+                controls: marks.controls | controls,
+            }
+        })
+    }
+
+    /// Only those of the first `len` bytes.
+    #[inline(always)]
+    pub(crate) fn of_first(self, len: usize) -> Self {
+        let mask = !u64::MAX.checked_shl(len as u32).unwrap_or(0);
+        let Self { backslashes, quotes, controls } = self;
+        Self { backslashes: backslashes & mask, quotes: quotes & mask, controls: controls & mask }
+    }
+
+    /// All of them.
+    #[inline(always)]
+    pub(crate) fn all(self) -> u64 {
+        self.backslashes | self.quotes | self.controls
+    }
+}
+
+/// A bit for each backslash, quote, control character of `block`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[allow(unsafe_code)] // measured: see `unescape`
+fn kinds_in_block(block: &[u8; BLOCK]) -> [u16; 3] {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_set1_epi8};
+    // SAFETY: every x86_64 has SSE2, and the load reads the 16 bytes of `block`, aligned or not.
+    unsafe {
+        let bytes = _mm_loadu_si128(block.as_ptr().cast());
+        let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        [backslash, quote, control].map(|mask| _mm_movemask_epi8(mask) as u16)
+    }
+}
+
+/// A bit for each backslash, quote, control character of `block`.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn kinds_in_block(block: &[u8; BLOCK]) -> [u16; 3] {
+    naive_kinds_in_block(block)
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn naive_kinds_in_block(block: &[u8; BLOCK]) -> [u16; 3] {
+    block.iter().rev().fold([0; 3], |[backslashes, quotes, controls], byte| {
+        let is = |mark| u16::from(mark);
+        [backslashes << 1 | is(*byte == b'\\'), quotes << 1 | is(*byte == b'"'), controls << 1 | is(*byte < 0x20)]
+    })
+}
+
+/// Whether all of `text` is ASCII. The standard library's looks at up to 63 bytes at the end one by one.
+#[inline]
+pub(crate) fn is_ascii(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk::<BLOCK>() else { return text.is_ascii() };
+    let (blocks, _) = text.as_chunks::<BLOCK>();
+    let any = blocks.iter().fold(u128::from_ne_bytes(*last), |any, block| any | u128::from_ne_bytes(*block));
+    any & u128::from_ne_bytes([0x80; BLOCK]) == 0
 }
 
 /// The block at `at`.
@@ -125,10 +200,30 @@ mod tests {
         }
 
         #[test]
+        fn ascii_is_what_the_standard_library_calls_so(len in 0usize..200, at in 0usize..200, byte: u8) {
+            let mut text = vec![b'x'; len];
+            if let Some(place) = text.get_mut(at) {
+                *place = byte;
+            }
+            prop_assert_eq!(is_ascii(&text), text.is_ascii());
+        }
+
+        #[test]
         fn blocks_have_a_bit_for_each_special_byte(block: [u8; BLOCK], few in "[ -#\\[-\\]\\x1e-\\x21]{16}") {
             prop_assert_eq!(special_in_block(&block), naive_special_in_block(&block));
             let few: &[u8; BLOCK] = few.as_bytes().first_chunk().unwrap();
             prop_assert_eq!(special_in_block(few), naive_special_in_block(few));
+            prop_assert_eq!(kinds_in_block(&block), naive_kinds_in_block(&block));
+            let mut window = [b'x'; WINDOW];
+            window[WINDOW - BLOCK..].copy_from_slice(&block);
+            window[BLOCK..2 * BLOCK].copy_from_slice(few);
+            let expected = [2, 1, 0].map(|kind| {
+                u64::from(naive_kinds_in_block(&block)[2 - kind]) << 48 | u64::from(naive_kinds_in_block(few)[2 - kind]) << 16
+            });
+            let marks = Marks::of(&window);
+            prop_assert_eq!([marks.backslashes, marks.quotes, marks.controls], expected);
+            prop_assert_eq!(marks.of_first(64), marks);
+            prop_assert_eq!(marks.of_first(32).all(), marks.all() & 0xffff_ffff);
         }
     }
 }

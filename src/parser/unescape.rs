@@ -2,8 +2,11 @@
 //!
 //! Every escape of RFC 8259 is understood; a surrogate without its other half becomes U+FFFD, as do bytes that are no UTF-8.
 //! Text without escapes is not copied: the answer then is a length of the input.
+//!
+//! What is decoded is nearly always JSON in JSON, where every quote is an escape. So where the quotes of the text stand is known
+//! on the way, and is noted ([`Quotes`]): whoever reads the text as JSON need not look for the ends of strings.
 
-use super::scan;
+use super::scan::{self, Marks};
 
 /// Where decoded text stands, and the memory for it. Kept by the parser and used for every line.
 #[derive(Debug, Default)]
@@ -13,6 +16,79 @@ pub(crate) struct Buffer {
     len: usize,
     /// For the rare text that is no UTF-8.
     repaired: Vec<u8>,
+    /// Those of the text that was decoded last.
+    pub(crate) quotes: Quotes,
+}
+
+/// Where the quotes of a text stand, up to the first byte that could hide one from who reads the text as JSON, or that no JSON
+/// string can hold: a backslash, a control character.
+#[derive(Debug, Default)]
+pub(crate) struct Quotes {
+    /// Longer than what is noted, so that notes are taken without asking for room.
+    at: Vec<u32>,
+    len: usize,
+    /// Nothing is noted any more.
+    ended: bool,
+    /// Address of the text; nothing of another text is known.
+    text: usize,
+}
+
+/// Quotes of a text that are noted.
+const NOTED: usize = 4096;
+
+/// Quotes in a window, each behind a backslash.
+const IN_WINDOW: usize = scan::WINDOW / 2;
+
+impl Quotes {
+    /// Lends what is known of `text`, which may be the text without its end; to be [given back](Self::give_back).
+    #[inline]
+    pub(crate) fn take(&mut self, text: &[u8]) -> Self {
+        if self.text == text.as_ptr().addr() { std::mem::take(self) } else { Self::default() }
+    }
+
+    /// Takes the memory back, and forgets what was in it.
+    #[inline]
+    pub(crate) fn give_back(&mut self, lent: Self) {
+        if !lent.at.is_empty() {
+            *self = lent;
+        }
+        self.forget();
+    }
+
+    /// Where they stand, in their order.
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        self.at.get(..self.len).unwrap_or_default()
+    }
+
+    /// Nothing is known of any text.
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        (self.len, self.ended, self.text) = (0, false, 0);
+    }
+
+    /// Takes a note of what was decoded to `byte` at `at`.
+    #[inline]
+    fn note(&mut self, byte: u8, at: usize) {
+        match self.room() {
+            Some(room) if byte == b'"' => {
+                room[0] = at as u32;
+                self.len += 1;
+            }
+            _ => self.ended |= scan::is_special(byte),
+        }
+    }
+
+    /// Room for the quotes of a window; `None` where nothing is noted any more.
+    #[inline]
+    fn room(&mut self) -> Option<&mut [u32; IN_WINDOW]> {
+        if self.at.is_empty() {
+            self.at.resize(NOTED, 0);
+        }
+        let room = self.at.get_mut(self.len..)?.first_chunk_mut();
+        self.ended |= room.is_none();
+        room.filter(|_| !self.ended)
+    }
 }
 
 /// Memory kept from one line to the next; what a longer line took is given back.
@@ -43,20 +119,25 @@ impl Place {
 /// With `newline`, an escaped newline at the very end is left out of the text. Second answer: whether there was one.
 #[inline]
 pub(crate) fn unescape(inner: &[u8], newline: bool, buffer: &mut Buffer) -> Option<(Place, bool)> {
+    buffer.quotes.forget();
+    // Nearly every line; of one that ends in backslashes and an n, decoding tells.
+    let message = inner.strip_suffix(b"\\n").filter(|message| newline && message.last() != Some(&b'\\'));
+    let (inner, ends) = message.map_or((inner, false), |message| (message, true));
     let first = scan::special(inner, 0);
-    let ends = newline && inner.len() >= 2 && first == inner.len() - 2 && inner.ends_with(b"\\n");
-    if first == inner.len() || ends {
-        if inner.is_ascii() || std::str::from_utf8(&inner[..first]).is_ok() {
+    if first == inner.len() {
+        if scan::is_ascii(inner) || std::str::from_utf8(inner).is_ok() {
             return Some((Place::Input(first), ends));
         }
-        buffer.repair(&inner[..first]);
+        buffer.repair(inner);
         return Some((Place::Buffer, ends));
     }
     buffer.make_room(inner.len());
-    buffer.len = decode(inner, first, &mut buffer.bytes)?;
-    let ends = newline && buffer.bytes[..buffer.len].ends_with(b"\n");
-    buffer.len -= usize::from(ends);
-    if !buffer.bytes[..buffer.len].is_ascii() && std::str::from_utf8(&buffer.bytes[..buffer.len]).is_err() {
+    buffer.len = decode(inner, first, &mut buffer.bytes, &mut buffer.quotes)?;
+    buffer.quotes.text = buffer.bytes.as_ptr().addr();
+    let found = newline && !ends && buffer.bytes[..buffer.len].ends_with(b"\n");
+    buffer.len -= usize::from(found);
+    let ends = ends || found;
+    if !scan::is_ascii(&buffer.bytes[..buffer.len]) && std::str::from_utf8(&buffer.bytes[..buffer.len]).is_err() {
         buffer.repair_self();
     }
     Some((Place::Buffer, ends))
@@ -64,8 +145,8 @@ pub(crate) fn unescape(inner: &[u8], newline: bool, buffer: &mut Buffer) -> Opti
 
 impl Buffer {
     fn make_room(&mut self, len: usize) {
-        if self.bytes.len() < len + scan::BLOCK {
-            self.bytes.resize(len + scan::BLOCK, 0);
+        if self.bytes.len() < len + WIDE {
+            self.bytes.resize(len + WIDE, 0);
         } else if self.bytes.len() > KEEP && len < KEEP / 2 {
             self.bytes.truncate(KEEP);
             self.bytes.shrink_to_fit();
@@ -86,6 +167,7 @@ impl Buffer {
     }
 
     fn take_repaired(&mut self) {
+        self.quotes.forget();
         self.make_room(self.repaired.len());
         self.len = self.repaired.len();
         self.bytes[..self.len].copy_from_slice(&self.repaired);
@@ -105,37 +187,112 @@ pub(crate) fn lossy(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Decodes `inner`, which has no special byte before `first`, into `out`, which is a block longer; decoding never
-/// lengthens. Blocks are copied whether or not they end in the middle at a special byte: what follows overwrites the rest.
-fn decode(inner: &[u8], first: usize, out: &mut [u8]) -> Option<usize> {
+/// A window and another, so that copying blocks from anywhere in the first, or to there, stays in bounds.
+const WIDE: usize = 2 * scan::WINDOW;
+
+/// Decodes `inner`, which has no special byte before `first`, into `out`, which is [`WIDE`] longer; decoding never lengthens.
+///
+/// 1. Special bytes are marked 64 at a time, by their kind. Where every backslash has a quote behind it and nothing else is
+///    special, as in nearly all windows of JSON in JSON, decoding is to leave the backslashes out.
+/// 2. What stands between two backslashes is copied in blocks, whether or not it ends there: what follows overwrites the rest.
+/// 3. Any other window is decoded escape by escape.
+///
+/// On a line of 46 escapes: 46 instructions for each escape before, when every block was searched anew behind an escape.
+fn decode(inner: &[u8], first: usize, out: &mut [u8], quotes: &mut Quotes) -> Option<usize> {
     out.get_mut(..first)?.copy_from_slice(&inner[..first]);
     let (mut read, mut write) = (first, first);
-    while let Some(block) = scan::block(inner, read) {
-        out.get_mut(write..write + scan::BLOCK)?.copy_from_slice(block);
-        match scan::special_in_block(block) {
-            0 => (read, write) = (read + scan::BLOCK, write + scan::BLOCK),
-            hits => {
-                let hit = hits.trailing_zeros() as usize;
-                (read, write) = escape(inner, read + hit, out, write + hit)?;
+    let mut padded;
+    while let Some(rest) = inner.get(read..).filter(|rest| !rest.is_empty()) {
+        let wide = match rest.first_chunk::<WIDE>() {
+            Some(wide) => wide,
+            None => {
+                padded = [b' '; WIDE];
+                padded[..rest.len()].copy_from_slice(rest);
+                &padded
             }
-        }
-    }
-    while let Some(word) = scan::word(inner, read) {
-        out.get_mut(write..write + 8)?.copy_from_slice(&word.to_le_bytes());
-        match scan::special_in(word) {
-            None => (read, write) = (read + 8, write + 8),
-            Some(hit) => (read, write) = escape(inner, read + hit, out, write + hit)?,
-        }
-    }
-    while let Some(&byte) = inner.get(read) {
-        if scan::is_special(byte) {
-            (read, write) = escape(inner, read, out, write)?;
+        };
+        let (Some(window), Some(room)) = (wide.first_chunk(), out.get_mut(write..)?.first_chunk_mut()) else {
+            return None;
+        };
+        let mut marks = Marks::of(window);
+        // A backslash at the end waits for what is behind it.
+        let len = rest.len().min(scan::WINDOW - (marks.backslashes >> 63) as usize);
+        marks = marks.of_first(len);
+        if marks.quotes == marks.backslashes << 1
+            && marks.controls == 0
+            && let Some(notes) = quotes.room()
+        {
+            let found = without_backslashes(wide, len, marks.backslashes, room, write, notes);
+            quotes.len += found;
+            (read, write) = (read + len, write + len - found);
         } else {
-            *out.get_mut(write)? = byte;
-            (read, write) = (read + 1, write + 1);
+            (read, write) = escapes(inner, read, len, marks.all(), out, write, quotes)?;
         }
     }
     Some(write)
+}
+
+/// Copies the first `len` bytes of `wide` (at most a window) to `room`, without the backslashes that are marked, each of which
+/// has a quote behind it, and notes where the quotes are then, `room` being at `at`. How many they are.
+#[inline(always)]
+fn without_backslashes(
+    wide: &[u8; WIDE],
+    len: usize,
+    mut backslashes: u64,
+    room: &mut [u8; WIDE],
+    at: usize,
+    notes: &mut [u32; IN_WINDOW],
+) -> usize {
+    // None of the masks changes anything: they tell the compiler that all is in bounds.
+    const MASK: usize = scan::WINDOW - 1;
+    let mut copy = |read: usize, write: usize, len: usize| {
+        let (from, to) = (read & MASK, write & MASK);
+        match len {
+            0..=scan::BLOCK => room[to..to + scan::BLOCK].copy_from_slice(&wide[from..from + scan::BLOCK]),
+            _ => room[to..to + scan::WINDOW].copy_from_slice(&wide[from..from + scan::WINDOW]),
+        }
+    };
+    let (mut read, mut found) = (0, 0);
+    while backslashes != 0 {
+        let hit = backslashes.trailing_zeros() as usize;
+        // One byte less for each backslash before.
+        copy(read, read - found, hit - read);
+        notes[found % IN_WINDOW] = (at + hit - found) as u32;
+        (read, found) = (hit + 1, found + 1);
+        backslashes &= backslashes - 1;
+    }
+    copy(read, read - found, len - read);
+    found
+}
+
+/// Decodes the `len` bytes at `read`, in which special ones are marked, and what an escape at their end reaches into; where
+/// reading and writing go on.
+fn escapes(
+    inner: &[u8],
+    mut read: usize,
+    len: usize,
+    mut hits: u64,
+    out: &mut [u8],
+    mut write: usize,
+    quotes: &mut Quotes,
+) -> Option<(usize, usize)> {
+    let start = read;
+    while hits != 0 {
+        let hit = start + hits.trailing_zeros() as usize;
+        write = copy(inner.get(read..hit)?, out, write)?;
+        (read, write) = escape(inner, hit, out, write, quotes)?;
+        hits &= u64::MAX.checked_shl((read - start) as u32).unwrap_or(0);
+    }
+    let end = read.max(start + len);
+    write = copy(inner.get(read..end)?, out, write)?;
+    Some((end, write))
+}
+
+/// Copies `text`; where writing goes on.
+#[inline(always)]
+fn copy(text: &[u8], out: &mut [u8], write: usize) -> Option<usize> {
+    out.get_mut(write..write + text.len())?.copy_from_slice(text);
+    Some(write + text.len())
 }
 
 /// What stands for the character behind the backslash; 0 where there is no such escape.
@@ -154,14 +311,17 @@ const SIMPLE: [u8; 256] = {
 
 /// Decodes the escape at `read`; where reading and writing go on.
 #[inline(always)]
-fn escape(inner: &[u8], read: usize, out: &mut [u8], write: usize) -> Option<(usize, usize)> {
+fn escape(inner: &[u8], read: usize, out: &mut [u8], write: usize, quotes: &mut Quotes) -> Option<(usize, usize)> {
     let &[b'\\', code] = inner.get(read..)?.first_chunk::<2>()? else { return None };
     let simple = SIMPLE[code as usize];
-    if simple != 0 {
+    let (read, end) = if simple != 0 {
         *out.get_mut(write)? = simple;
-        return Some((read + 2, write + 1));
-    }
-    unicode(inner, read, out, write)
+        (read + 2, write + 1)
+    } else {
+        unicode(inner, read, out, write)?
+    };
+    quotes.note(*out.get(write)?, write);
+    Some((read, end))
 }
 
 #[inline(never)]

@@ -96,6 +96,7 @@ impl Work {
         read_at: Instant,
         out: &mut Records,
     ) {
+        std::mem::swap(&mut self.text.quotes, &mut self.scratch.quotes);
         let text = entry.text(&self.text);
         let text = if entry.ended { text.strip_suffix(b"\r").unwrap_or(text) } else { text };
         let kept = join::floor_char_boundary(text, self.max_line_bytes);
@@ -126,6 +127,7 @@ impl Work {
             wrote.carry(&mut carried, out);
         }
         self.scratch.clean = clean;
+        self.scratch.quotes.forget();
     }
 
     /// A part of a message, or a line where parts are waiting.

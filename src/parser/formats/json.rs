@@ -16,9 +16,22 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Sc
     if is_jsonlog(text) {
         return jsonlog(text, scratch);
     }
-    let mut members = Members::of(text)?;
+    let quotes = scratch.quotes.take(text);
+    let read = object(text, quotes.as_slice(), family, scratch);
+    scratch.quotes.give_back(quotes);
+    read
+}
+
+#[inline]
+fn object<'a>(
+    text: &'a [u8],
+    quotes: &[u32],
+    family: Option<Format>,
+    scratch: &mut Scratch,
+) -> Result<Draft<'a>, Refused> {
+    let mut members = Members::with(text, quotes)?;
     let mut slots = Slots::new();
-    while let Some(member) = members.next()? {
+    while let Some(member) = members.step()? {
         slots.take(&member, scratch);
     }
     Ok(slots.finish(family, scratch))

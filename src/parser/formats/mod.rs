@@ -26,6 +26,7 @@ pub(crate) mod syslog;
 use super::encode::Draft;
 use super::fields::Fields;
 use super::simd::Lookup;
+use super::unescape::Quotes;
 use std::fmt;
 use std::str::FromStr;
 
@@ -207,6 +208,8 @@ pub(crate) struct Scratch {
     pub(crate) lookup: Lookup,
     /// A line without its terminal escapes.
     pub(crate) clean: Vec<u8>,
+    /// Those of the line that is read, if it was decoded.
+    pub(crate) quotes: Quotes,
 }
 
 /// What is not a line of a format, and why.

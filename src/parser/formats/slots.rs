@@ -593,11 +593,11 @@ impl<'a> Slots<'a> {
         let id = value.inner;
         match role {
             Role::TraceId if self.draft.trace_id.is_none() => {
-                self.draft.trace_id = Hex::new(id, 32).or_else(|| Hex::new(id, 16));
+                self.draft.trace_id = Hex::new::<32>(id).or_else(|| Hex::new::<16>(id));
                 self.draft.trace_id.is_some()
             }
             Role::SpanId if self.draft.span_id.is_none() => {
-                self.draft.span_id = Hex::new(id, 16);
+                self.draft.span_id = Hex::new::<16>(id);
                 self.draft.span_id.is_some()
             }
             // Its version and flags stay in `fields`.
@@ -802,7 +802,7 @@ fn traceparent(text: &[u8]) -> Option<(Hex, Hex)> {
     if text.len() < 55 || text[2] != b'-' || text[35] != b'-' || text[52] != b'-' || &text[..2] == b"ff" {
         return None;
     }
-    Some((Hex::new(&text[3..35], 32)?, Hex::new(&text[36..52], 16)?))
+    Some((Hex::new::<32>(&text[3..35])?, Hex::new::<16>(&text[36..52])?))
 }
 
 /// The level that winston has put into terminal colours: `\u001b[32minfo\u001b[39m`.
