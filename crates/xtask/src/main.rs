@@ -1,5 +1,6 @@
 //! What is run by hand, outside CI. `cargo xtask soak --help` tells the rest.
 
+mod build;
 mod soak;
 
 use clap::Parser;
