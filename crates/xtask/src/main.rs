@@ -1,5 +1,7 @@
-//! What is run by hand, outside CI. `cargo xtask soak --help` tells the rest.
+//! What is run by hand, outside CI. `cargo xtask soak --help` and `cargo xtask bench --help` tell the rest.
 
+mod bench;
+mod build;
 mod soak;
 
 use clap::Parser;
@@ -10,9 +12,18 @@ use std::process::ExitCode;
 #[command(name = "cargo xtask")]
 enum Task {
     Soak(soak::Args),
+    Bench(bench::Args),
+    #[command(hide = true)]
+    BenchFloor(bench::floor::Args),
 }
 
 fn main() -> ExitCode {
-    let Task::Soak(args) = Task::parse();
-    soak::run(&args)
+    match Task::parse() {
+        Task::Soak(args) => soak::run(&args),
+        Task::Bench(args) => bench::run(&args),
+        Task::BenchFloor(args) => match bench::floor::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+    }
 }

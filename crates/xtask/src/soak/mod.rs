@@ -13,7 +13,7 @@ mod stage;
 mod writer;
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// An hour of random faults.
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 fn soak(args: &Args) -> std::io::Result<bool> {
     let program = match &args.binary {
         Some(binary) => std::path::absolute(binary)?,
-        None => build()?,
+        None => crate::build::forwarder()?,
     };
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     let dir = tempfile::Builder::new().prefix("rask-soak-").tempdir()?;
@@ -82,14 +82,4 @@ fn soak(args: &Args) -> std::io::Result<bool> {
         outcome.append_to(path)?;
     }
     Ok(is_right)
-}
-
-/// The release binary, next to this program's own.
-fn build() -> std::io::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(["build", "--release", "--package", "rask-log-forwarder"]).status()?;
-    if !status.success() {
-        return Err(std::io::Error::other("the forwarder does not build"));
-    }
-    Ok(std::env::current_exe()?.with_file_name("rask-log-forwarder"))
 }
