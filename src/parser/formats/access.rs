@@ -17,12 +17,12 @@
 //! address written as IPv6. Else nginx.
 
 use super::Format;
-use super::cut::{has_shape, is_number, split};
+use super::cut::{find, has_shape, is_number, split};
 use super::slots::{exact, is_method, natural};
 use crate::parser::encode::{Draft, Str};
 use crate::parser::fields::{Fields, key};
 use crate::parser::level::Level;
-use memchr::{memchr, memmem};
+use memchr::memchr;
 
 /// Bytes in which the time must begin.
 const REACH: usize = 320;
@@ -114,7 +114,7 @@ impl<'a> Client<'a> {
     /// `203.0.113.9, 10.0.0.1 - user`: what came through proxies.
     #[cold]
     fn of_several(head: &'a [u8]) -> Option<Self> {
-        let at = memmem::find(head, b" - ")?;
+        let at = find(head, b" - ")?;
         let (address, user) = (&head[..at], &head[at + 3..]);
         // No identity at all tells it from the rest.
         is_addresses(address).then_some(Self { vhost: b"", address, ident: b"", user })

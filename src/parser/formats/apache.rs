@@ -4,7 +4,7 @@
 //! referer: http://…`. 2.2 has only the level in the second brackets and no third. Brackets that are not known stay in the message.
 
 use super::access::{self, address_of, peer_of};
-use super::cut::{bracketed, is_number, split};
+use super::cut::{bracketed, find, is_number, split};
 use super::{Format, Refused};
 use crate::parser::encode::{Draft, Str};
 use crate::parser::fields::Fields;
@@ -50,7 +50,7 @@ pub(crate) fn error<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>
     if let Some((ids, behind)) = bracketed(rest)
         && let Some(ids) = ids.strip_prefix(b"pid ")
     {
-        let (pid, tid) = memmem::find(ids, b":tid ").map_or((ids, &b""[..]), |at| (&ids[..at], &ids[at + 5..]));
+        let (pid, tid) = find(ids, b":tid ").map_or((ids, &b""[..]), |at| (&ids[..at], &ids[at + 5..]));
         fields.push(b"pid", Str::Raw(pid));
         if !tid.is_empty() {
             fields.push(b"tid", Str::Raw(tid));
@@ -68,7 +68,7 @@ pub(crate) fn error<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>
     }
     // `(13)Permission denied: ` of the system.
     if rest.first() == Some(&b'(')
-        && let Some(at) = memmem::find(rest, b": [client ").or_else(|| memmem::find(rest, b": AH"))
+        && let Some(at) = find(rest, b": [client ").or_else(|| find(rest, b": AH"))
         && let Some((number, why)) = split(&rest[1..at], b')')
         && is_number(number)
     {

@@ -7,7 +7,6 @@ use super::access::peer_of;
 use super::postgres;
 use crate::parser::encode::{Draft, Str};
 use crate::parser::fields::Fields;
-use memchr::memmem;
 
 /// The columns in their order; those that have a place of their own have no name.
 const COLUMNS: [&[u8]; 26] = [
@@ -104,7 +103,7 @@ fn columns(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether a column in quotes has both of them, and nothing behind.
 fn is_whole(column: &[u8]) -> bool {
-    let Some(inner) = column.strip_prefix(b"\"") else { return memmem::find(column, b"\"").is_none() };
+    let Some(inner) = column.strip_prefix(b"\"") else { return memchr::memchr(b'"', column).is_none() };
     let Some(inner) = inner.strip_suffix(b"\"") else { return false };
     let mut quotes = 0;
     inner.iter().all(|byte| {

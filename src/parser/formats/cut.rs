@@ -10,6 +10,21 @@ pub(crate) fn split(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     Some((&text[..at], &text[at + 1..]))
 }
 
+/// Where the first `needle` begins. Sought by the first of its bytes that is no space, since preparing a search for more (memmem)
+/// takes longer than looking through a line.
+#[inline]
+pub(crate) fn find<const N: usize>(text: &[u8], needle: &[u8; N]) -> Option<usize> {
+    let rare = needle.iter().position(|byte| *byte != b' ').unwrap_or(0);
+    let mut from = rare;
+    loop {
+        let hit = from + memchr(needle[rare], text.get(from..)?)?;
+        if text[hit - rare..].first_chunk() == Some(needle) {
+            return Some(hit - rare);
+        }
+        from = hit + 1;
+    }
+}
+
 /// The text in the brackets at the front, and what is behind them.
 #[inline]
 pub(crate) fn bracketed(text: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -51,4 +66,23 @@ pub(crate) fn has_shape<const N: usize>(text: &[u8], shape: &[u8; N]) -> bool {
             .zip(shape)
             .fold(true, |fits, (byte, shape)| fits & if *shape == b'd' { byte.is_ascii_digit() } else { byte == shape })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use memchr::memmem;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn finds_what_memmem_finds(text in "[ :\"a-]{0,40}") {
+            let text = text.as_bytes();
+            prop_assert_eq!(find(text, b": "), memmem::find(text, b": "));
+            prop_assert_eq!(find(text, b" - \""), memmem::find(text, b" - \""));
+            prop_assert_eq!(find(text, b"  "), memmem::find(text, b"  "));
+            prop_assert_eq!(find(text, b"::"), memmem::find(text, b"::"));
+            prop_assert_eq!(find(text, b"\""), memmem::find(text, b"\""));
+        }
+    }
 }

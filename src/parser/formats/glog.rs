@@ -3,7 +3,7 @@
 //!
 //! klog is Go's, so lines of a `.go` file are of type `go`.
 
-use super::cut::{has_shape, is_number, split};
+use super::cut::{find, has_shape, is_number, split};
 use super::pairs;
 use super::slots::Slots;
 use super::{Format, Scratch};
@@ -42,7 +42,7 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Sc
     slots.set_message(message);
     // Of klog, a quoted message and nothing but pairs behind it.
     if let Some(inner) = message.strip_prefix(b"\"")
-        && let Some(at) = memchr::memmem::find(inner, b"\" ")
+        && let Some(at) = find(inner, b"\" ")
         && memchr::memchr(b'\\', &inner[..at]).is_none()
         && pairs::take_all(&inner[at + 2..], &mut slots, scratch)
     {

@@ -9,7 +9,7 @@
 //! | gin | `[GIN] 2026/11/21 - 13:00:00 \| 200 \| 12.3µs \| 10.0.0.1 \| GET "/path"` |
 
 use super::access::{address_of, request_parts};
-use super::cut::{bracketed, capital_level, has_shape, is_number, split, word};
+use super::cut::{bracketed, capital_level, find, has_shape, is_number, split, word};
 use super::pairs::{self, Bare};
 use super::plain;
 use super::slots::{Slots, is_method, natural};
@@ -38,7 +38,7 @@ pub(crate) fn zap<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>
     let (word, rest) = split(rest, b'\t').unwrap_or((rest, b""));
     let level = level::of_word(word)?;
     let clock = time.first()?.is_ascii_digit() && memchr::memchr(b':', time).is_some();
-    if !clock && !app_time::is_time(time) && memchr::memmem::find(time, b"e+").is_none_or(|at| at + 4 != time.len()) {
+    if !clock && !app_time::is_time(time) && find(time, b"e+").is_none_or(|at| at + 4 != time.len()) {
         return None;
     }
     let mut slots = Slots::new();
@@ -106,7 +106,7 @@ pub(crate) fn zerolog<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft
     }
     slots.set_level(level, name, scratch);
     let mut rest = rest;
-    if let Some(at) = memchr::memmem::find(&rest[..rest.len().min(100)], b" > ").filter(|at| is_caller(&rest[..*at])) {
+    if let Some(at) = find(&rest[..rest.len().min(100)], b" > ").filter(|at| is_caller(&rest[..*at])) {
         scratch.fields.push(b"caller", Str::Raw(&rest[..at]));
         rest = &rest[at + 3..];
     }
@@ -176,7 +176,7 @@ pub(crate) fn standard<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draf
     let mut rest = text[end..].strip_prefix(b" ")?;
     let mut slots = Slots::new();
     slots.set_time(&text[..end], scratch);
-    if let Some(at) = memchr::memmem::find(&rest[..rest.len().min(200)], b": ").filter(|at| is_caller(&rest[..*at])) {
+    if let Some(at) = find(&rest[..rest.len().min(200)], b": ").filter(|at| is_caller(&rest[..*at])) {
         scratch.fields.push(b"caller", Str::Raw(&rest[..at]));
         rest = &rest[at + 2..];
     }
@@ -199,7 +199,7 @@ pub(crate) fn standard<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draf
 fn chi(message: &[u8]) -> Option<Draft<'_>> {
     let message = bracketed(message).map_or(message, |(_, behind)| behind.trim_ascii_start());
     let inner = message.strip_prefix(b"\"")?;
-    let end = memchr::memmem::find(inner, b"\" from ")?;
+    let end = find(inner, b"\" from ")?;
     let (method, path, _) = request_parts(&inner[..end])?;
     let (peer, rest) = word(&inner[end + 7..]);
     let (status, rest) = word(rest.strip_prefix(b"- ")?);

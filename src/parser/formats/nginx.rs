@@ -3,13 +3,12 @@
 //! Error: `2026/11/21 13:00:00 [error] 31#31: *1 message, client: …, server: …, request: "…", upstream: "…", host: "…"`.
 
 use super::access::{self, address_of, quoted, request_of};
-use super::cut::{has_shape, split};
+use super::cut::{find, has_shape, split};
 use super::slots::natural;
 use super::{Format, Refused};
 use crate::parser::encode::{Draft, Str};
 use crate::parser::fields::Fields;
 use crate::parser::level;
-use memchr::memmem;
 
 /// Reads an access or an error line.
 pub(crate) fn parse<'a>(text: &'a [u8], fields: &mut Fields) -> Result<Draft<'a>, Refused> {
@@ -48,7 +47,7 @@ pub(crate) fn error<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>
     }
     let mut draft = Draft::new(Format::Nginx.service_type(), "error", Str::Raw(message));
     draft.level = Some(level);
-    if let Some(at) = memmem::find(message, b", client: ") {
+    if let Some(at) = find(message, b", client: ") {
         draft.message = Str::Raw(&message[..at]);
         context(&message[at..], &mut draft, fields);
     }
@@ -82,7 +81,7 @@ fn context<'a>(mut rest: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) {
     let mut seen = [false; KEYS.len()];
     while !rest.is_empty() {
         let pair = rest.strip_prefix(b", ").and_then(|pair| {
-            let at = memmem::find(pair, b": ")?;
+            let at = find(pair, b": ")?;
             let number = KEYS.into_iter().position(|key| key == &pair[..at])?;
             let new = !std::mem::replace(&mut seen[number], true);
             new.then_some((KEYS[number], &pair[at + 2..]))
@@ -91,7 +90,7 @@ fn context<'a>(mut rest: &'a [u8], draft: &mut Draft<'a>, fields: &mut Fields) {
             fields.put(b"extra", Str::Raw(rest.strip_prefix(b", ").unwrap_or(rest)));
             return;
         };
-        let bare = || behind.split_at(memmem::find(behind, b", ").unwrap_or(behind.len()));
+        let bare = || behind.split_at(find(behind, b", ").unwrap_or(behind.len()));
         let (value, behind) = in_quotes(behind, &KEYS).or_else(|| quoted(behind)).unwrap_or_else(bare);
         match key {
             b"client" => address_of(value, key, draft, fields),

@@ -14,7 +14,7 @@
 //! .NET's console logger begins with `info: ` too, but has a category with a number, `Microsoft.Hosting.Lifetime[14]`, there.
 
 use super::access::address_of;
-use super::cut::{bracketed, capital_level, has_shape, is_name, is_number, split, word};
+use super::cut::{bracketed, capital_level, find, has_shape, is_name, is_number, split, word};
 use super::slots::{Slots, is_method, is_path, natural};
 use super::{Format, Scratch};
 use crate::parser::app_time;
@@ -115,7 +115,7 @@ pub(crate) fn bracketed_time<'a>(text: &'a [u8], explicit: bool, scratch: &mut S
 pub(crate) fn nest<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
     let (pid, rest) = split(text.strip_prefix(b"[Nest] ")?, b' ')?;
     let rest = rest.trim_ascii_start().strip_prefix(b"- ")?;
-    let end = memchr::memmem::find(&rest[..rest.len().min(60)], b"  ")?;
+    let end = find(&rest[..rest.len().min(60)], b"  ")?;
     let (time, (name, message)) = (&rest[..end], word(rest[end..].trim_ascii_start()));
     let level = match name {
         b"LOG" | b"ERROR" | b"WARN" | b"DEBUG" | b"VERBOSE" | b"FATAL" => level::of_word(name),
@@ -140,7 +140,7 @@ pub(crate) fn nest<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a
 fn log4js<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
     let (time, rest) = bracketed(text)?;
     let (name, rest) = bracketed(rest.strip_prefix(b" ")?)?;
-    let at = memchr::memmem::find(rest, b" - ")?;
+    let at = find(rest, b" - ")?;
     let (category, message) = (rest[..at].strip_prefix(b" ")?, &rest[at + 3..]);
     let level = capital_level(name)?;
     // Without a zone, as it writes the time.
@@ -160,10 +160,9 @@ fn pretty<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
     let (time, rest) = bracketed(text)?;
     let (name, rest) = split(rest.strip_prefix(b" ")?, b' ')?;
     let level = capital_level(name)?;
-    let at = memchr::memmem::find(rest, b"): ")?;
+    let at = find(rest, b"): ")?;
     let inner = rest[..at].strip_prefix(b"(")?;
-    let (ids, host) =
-        memchr::memmem::find(inner, b" on ").map_or((inner, &b""[..]), |at| (&inner[..at], &inner[at + 4..]));
+    let (ids, host) = find(inner, b" on ").map_or((inner, &b""[..]), |at| (&inner[..at], &inner[at + 4..]));
     let (app, pid) = split(ids, b'/').unwrap_or((b"", ids));
     if !is_number(pid) || !(has_shape(time, b"dd:dd:dd.ddd") || app_time::is_time(time)) {
         return None;
@@ -183,7 +182,7 @@ fn pretty<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Draft<'a>> {
 /// Takes an object at the end of `text`; what is before it.
 fn object_at_the_end<'a>(text: &'a [u8], slots: &mut Slots<'a>, scratch: &mut Scratch) -> &'a [u8] {
     if text.ends_with(b"}")
-        && let Some(at) = memchr::memmem::find(text, b" {\"")
+        && let Some(at) = find(text, b" {\"")
         && Members::are_good(&text[at + 1..])
     {
         slots.take_object(&text[at + 1..], scratch);
@@ -212,7 +211,7 @@ pub(crate) fn short<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>
     let (address, rest) = split(text, b' ')?;
     let (user, request) = split(rest, b' ')?;
     let (method, rest) = split(request, b' ')?;
-    let at = memchr::memmem::find(rest, b" HTTP/")?;
+    let at = find(rest, b" HTTP/")?;
     let (path, (version, rest)) = (&rest[..at], word(&rest[at + 6..]));
     let (status, rest) = word(rest);
     if !is_method(method) || !is_path(path) {
@@ -239,7 +238,7 @@ fn measured<'a>(message: &'a [u8], status: &[u8], rest: &'a [u8], fields: &mut F
     let (duration, size) = if let Some(duration) = rest.strip_prefix(b"in ") {
         (duration, None)
     } else {
-        let at = memchr::memmem::find(rest, b" - ")?;
+        let at = find(rest, b" - ")?;
         let (first, second) = (&rest[..at], &rest[at + 3..]);
         let duration = milliseconds(second).or_else(|| milliseconds(first))?;
         let size = if duration.as_ptr() == first.as_ptr() { second } else { first };
@@ -281,7 +280,7 @@ pub(crate) fn is_next(text: &[u8]) -> bool {
 pub(crate) fn next<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
     let text = text.trim_ascii_start();
     if text.first()?.is_ascii_uppercase() {
-        return access(text, fields).filter(|_| memchr::memmem::find(text, b" in ").is_some());
+        return access(text, fields).filter(|_| find(text, b" in ").is_some());
     }
     if text.starts_with(b"- ") || text[0].is_ascii_lowercase() {
         return older_next(text, fields);

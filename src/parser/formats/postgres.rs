@@ -12,7 +12,7 @@
 //! of these stays in `fields.prefix`.
 
 use super::csv;
-use super::cut::{has_shape, is_number, split};
+use super::cut::{find, has_shape, is_number, split};
 use super::{Format, Refused};
 use crate::parser::app_time;
 use crate::parser::encode::{Draft, Str};
@@ -126,7 +126,7 @@ fn waiting(text: &[u8]) -> usize {
     if !text.starts_with(b"waiting for server to ") {
         return 0;
     }
-    memchr::memmem::find(text, b"...").map_or(0, |at| at + text[at..].iter().take_while(|b| **b == b'.').count())
+    find(text, b"...").map_or(0, |at| at + text[at..].iter().take_while(|b| **b == b'.').count())
 }
 
 /// Whether a prefix without a time may be one: `[31]`, `31`, `app@shop`.

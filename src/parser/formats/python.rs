@@ -16,7 +16,7 @@
 //! separators must be ` - ` or ` | `.
 
 use super::access::{self, peer_of};
-use super::cut::{bracketed, has_shape, is_name, is_number, split};
+use super::cut::{bracketed, find, has_shape, is_name, is_number, split};
 use super::pairs::{self, Bare};
 use super::slots::{Slots, natural};
 use super::{Format, Scratch};
@@ -102,7 +102,7 @@ pub(crate) fn django_access<'a>(text: &'a [u8], fields: &mut Fields) -> Option<D
 
 /// `10.0.0.1:5000 - "GET / HTTP/1.1" 200 OK`
 fn uvicorn_access<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
-    let at = memchr::memmem::find(&text[..text.len().min(80)], b" - \"")?;
+    let at = find(&text[..text.len().min(80)], b" - \"")?;
     let (peer, rest) = (&text[..at], &text[at + 4..]);
     let end = memchr::memmem::rfind(rest, b"\" ")?;
     let (request, status) = (&rest[..end], &rest[end + 2..]);
@@ -131,7 +131,7 @@ pub(crate) fn in_brackets<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Dra
     }
     let rest = rest.strip_prefix(b" ")?;
     // celery
-    if let Some((time, process)) = memchr::memmem::find(time, b": ").map(|at| (&time[..at], &time[at + 2..])) {
+    if let Some((time, process)) = find(time, b": ").map(|at| (&time[..at], &time[at + 2..])) {
         let (word, process) = split(process, b'/')?;
         let level = level_of(word).filter(|_| app_time::is_time(time))?;
         fields.app_time(time);
@@ -172,7 +172,7 @@ pub(crate) fn structlog<'a>(text: &'a [u8], scratch: &mut Scratch) -> Option<Dra
     let (time, behind) = match text.first() {
         Some(b'[') => (&b""[..], text),
         _ => {
-            let at = memchr::memmem::find(&text[..text.len().min(48)], b" [")?;
+            let at = find(&text[..text.len().min(48)], b" [")?;
             (&text[..at], &text[at + 1..])
         }
     };
@@ -463,7 +463,7 @@ impl<'a> Head<'a> {
         // loguru's `module:function:line - message`.
         if separator == Separator::Bar
             && self.name.is_empty()
-            && let Some(at) = memchr::memmem::find(rest, b" - ").filter(|at| is_name(&rest[..*at]))
+            && let Some(at) = find(rest, b" - ").filter(|at| is_name(&rest[..*at]))
         {
             self.name = &rest[..at];
             return &rest[at + 3..];
@@ -594,9 +594,9 @@ fn access_in<'a>(message: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> {
     if !message.first()?.is_ascii_hexdigit() && !matches!(message[0], b'[' | b':' | b'-') {
         return None;
     }
-    if memchr::memmem::find(&message[..message.len().min(80)], b" - \"").is_some() {
+    if find(&message[..message.len().min(80)], b" - \"").is_some() {
         return uvicorn_access(message, fields);
     }
-    memchr::memmem::find(message, b"] \"")?;
+    find(message, b"] \"")?;
     access::parse(message, Some(Format::Python), fields)
 }

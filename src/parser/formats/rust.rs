@@ -11,14 +11,13 @@
 //! behind it the place (`src/main.rs:12: `). Values are not quoted, so one goes on up to the next key (`latency=3 ms status=200`).
 //! Spans stay together in `fields.spans`. Without a time, the level flush right in its columns is looked for.
 
-use super::cut::{bracketed, is_name, is_number, split, word};
+use super::cut::{bracketed, find, is_name, is_number, split, word};
 use super::pairs::{self, Bare};
 use super::slots::{Slots, natural};
 use super::{Format, Scratch, access};
 use crate::parser::app_time;
 use crate::parser::encode::{Draft, Str};
 use crate::parser::level::{self, Level};
-use memchr::memmem;
 
 /// Reads a line; an explicit `family` also allows one without a time.
 pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Scratch) -> Option<Draft<'a>> {
@@ -56,7 +55,7 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Sc
     }
     let (thread, behind) = (named, rest_of_it);
     // Others put a space for the `T` of the time, or no time at all, before levels that are not flush right, or no path behind them.
-    let path = || memmem::find(target, b"::").is_some() || !spans.is_empty();
+    let path = || find(target, b"::").is_some() || !spans.is_empty();
     let sure = match time {
         _ if family.is_some() => true,
         b"" => columns && !target.is_empty() && (rest.starts_with(b" ") || path()),
@@ -82,7 +81,7 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Sc
         members_of_spans(spans, &mut slots, scratch);
     }
     let meilisearch = target.starts_with(b"meilisearch");
-    if meilisearch && let Some(at) = memmem::find(spans, b" route=") {
+    if meilisearch && let Some(at) = find(spans, b" route=") {
         let route = &spans[at + 7..];
         slots.default_path(&route[..memchr::memchr2(b' ', b'}', route).unwrap_or(route.len())]);
     }
@@ -106,7 +105,7 @@ pub(crate) fn parse<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Sc
 fn actix(message: &[u8]) -> Option<Draft<'_>> {
     let (address, rest) = split(message, b' ')?;
     let rest = rest.strip_prefix(b"\"")?;
-    let end = memmem::find(rest, b"\" ")?;
+    let end = find(rest, b"\" ")?;
     let (method, path, _) = access::request_parts(&rest[..end])?;
     let (status, rest) = word(&rest[end + 2..]);
     let (size, rest) = word(rest);
@@ -125,13 +124,11 @@ fn actix(message: &[u8]) -> Option<Draft<'_>> {
 #[cold]
 fn thread(text: &[u8]) -> (&[u8], &[u8]) {
     let none = (&b""[..], text);
-    let Some(at) = memmem::find(&text[..text.len().min(64)], b"ThreadId(") else { return none };
-    let ends = memmem::find(&text[at..], b") ").map(|end| at + end + 1);
+    let Some(at) = find(&text[..text.len().min(64)], b"ThreadId(") else { return none };
+    let ends = find(&text[at..], b") ").map(|end| at + end + 1);
     let named = text[..at].iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b' ' | b':' | b'#'));
     match ends {
-        Some(end) if named && memmem::find(&text[..at], b": ").is_none() => {
-            (&text[..end], text[end..].trim_ascii_start())
-        }
+        Some(end) if named && find(&text[..at], b": ").is_none() => (&text[..end], text[end..].trim_ascii_start()),
         _ => none,
     }
 }
@@ -188,7 +185,7 @@ fn env_logger<'a>(text: &'a [u8], family: Option<Format>, scratch: &mut Scratch)
 /// The spans at the front without their last colon, and what is behind.
 fn spans(text: &[u8]) -> (&[u8], &[u8]) {
     let none = (&b""[..], text);
-    let Some(colon) = memmem::find(text, b": ") else { return none };
+    let Some(colon) = find(text, b": ") else { return none };
     match memchr::memchr(b'{', &text[..colon]) {
         // Full: `name{key=value}:name: `. A name may have spaces in it, as Meilisearch's have.
         Some(open) => {
@@ -201,10 +198,10 @@ fn spans(text: &[u8]) -> (&[u8], &[u8]) {
         None => {
             let (first, behind) = (&text[..colon], &text[colon + 2..]);
             let (next, _) = target(behind);
-            let path = memmem::find(first, b"::").is_some();
+            let path = find(first, b"::").is_some();
             // One colon between two names separates spans.
             let several = memchr::memchr(b':', first).is_some() && !next.is_empty();
-            let listed = !path && is_name(first) && (several || memmem::find(next, b"::").is_some());
+            let listed = !path && is_name(first) && (several || find(next, b"::").is_some());
             if listed { (first, behind) } else { none }
         }
     }
@@ -258,6 +255,6 @@ fn closing(text: &[u8]) -> Option<usize> {
 
 /// The target and what is behind its colon.
 fn target(text: &[u8]) -> (&[u8], &[u8]) {
-    let end = memmem::find(&text[..text.len().min(200)], b": ").filter(|end| is_name(&text[..*end]));
+    let end = find(&text[..text.len().min(200)], b": ").filter(|end| is_name(&text[..*end]));
     end.map_or((b"", text), |end| (&text[..end], &text[end + 2..]))
 }

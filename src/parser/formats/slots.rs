@@ -821,6 +821,6 @@ fn coloured(inner: &[u8]) -> Option<&[u8]> {
 
 /// Whether an escaped ESC is in there.
 fn has_escape_character(inner: &[u8]) -> bool {
-    memchr::memmem::find(inner, b"u001")
+    super::cut::find(inner, b"u001")
         .is_some_and(|at| inner[at..].windows(5).any(|digits| digits.eq_ignore_ascii_case(b"u001b")))
 }

@@ -19,6 +19,7 @@
 //! It keeps nothing but the [`Trace`] that it is given.
 
 use crate::limits::MESSAGE_LINES;
+use crate::parser::formats::cut::find;
 use crate::parser::formats::{node, plain, syslog};
 
 /// Longest first word that is looked at as the name of an exception.
@@ -195,7 +196,7 @@ fn is_between_frames(text: &[u8]) -> bool {
 /// `goroutine 18 [chan receive, 2 minutes]:`, also with `gp=0xc000002380 m=0` before the bracket.
 fn is_goroutine(text: &[u8]) -> bool {
     let Some(rest) = text.strip_prefix(b"goroutine ") else { return false };
-    rest.first().is_some_and(u8::is_ascii_digit) && rest.ends_with(b"]:") && memchr::memmem::find(rest, b" [").is_some()
+    rest.first().is_some_and(u8::is_ascii_digit) && rest.ends_with(b"]:") && find(rest, b" [").is_some()
 }
 
 /// `SIGQUIT: quit`, `SIGSEGV: segmentation violation`.
@@ -212,7 +213,7 @@ fn is_register(text: &[u8]) -> bool {
 
 /// `thread 'main' panicked at …`; since Rust 1.73 the message is on the next line.
 fn is_rust_panic(text: &[u8]) -> bool {
-    memchr::memmem::find(text, b"' panicked at ").is_some() || memchr::memmem::find(text, b") panicked at ").is_some()
+    find(text, b"' panicked at ").is_some() || find(text, b") panicked at ").is_some()
 }
 
 fn rust_panic(text: &[u8]) -> Trace {
