@@ -336,7 +336,7 @@ fn time_len(text: &[u8]) -> Option<usize> {
         _ => {}
     }
     // Whether it is one, `Head::put` finds out.
-    (!text.get(end).is_some_and(u8::is_ascii_alphanumeric)).then_some(end)
+    ends_at(text, end).then_some(end)
 }
 
 /// `13:00:00`, with or without a fraction, `2026/11/21 13:00:00`, `21/Nov/2026 13:00:00`.
@@ -354,8 +354,13 @@ fn other_time_len(text: &[u8]) -> Option<usize> {
         Some(b',' | b'.') => 1 + text[end + 1..].iter().take_while(|b| b.is_ascii_digit()).count(),
         _ => 0,
     };
-    let ends = !text.get(end + fraction).is_some_and(u8::is_ascii_alphanumeric);
+    let ends = ends_at(text, end + fraction);
     (ends && has_shape(text.get(clock..)?, b"dd:dd:dd")).then_some(end + fraction)
+}
+
+/// Whether a word can end there.
+fn ends_at(text: &[u8], end: usize) -> bool {
+    !text.get(end).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
 /// `app.py:12`

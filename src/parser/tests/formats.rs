@@ -84,6 +84,16 @@ fn numbers_with_zeros_in_front_stay_as_they_are() {
 }
 
 #[test]
+fn a_time_ends_where_a_word_does() {
+    let record = one(Some(Format::Python), "2026-11-21 23:07:59_617 WARNI [app.db:6] connection lost");
+    assert_eq!(
+        (&record["fields"]["logger"], &record["message"]),
+        (&Value::Null, &json!("2026-11-21 23:07:59_617 WARNI [app.db:6] connection lost")),
+        "{record:?}"
+    );
+}
+
+#[test]
 fn names_that_come_twice_stay() {
     for (line, first) in [
         ("orders 2026-11-21 13:00:00.123 | INFO     | main:run:12 - hello", "orders"),
