@@ -246,7 +246,7 @@ fn texts(record: &serde_json::Map<String, Value>) -> String {
                 for (key, value) in fields {
                     let value = value.as_str().expect("fields are strings");
                     have.push_str(&format!(" {key} {value} "));
-                    if key == "app_time" {
+                    if key.starts_with("app_time") {
                         have.push_str(&forms_of_time(value));
                     }
                 }
