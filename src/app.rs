@@ -9,6 +9,7 @@ use crate::collector::Collector;
 use crate::collector::checkpoint::Positions;
 use crate::config::Config;
 use crate::exit;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::parser::Parser;
 use crate::pipeline::{Drained, Pipeline};
@@ -60,6 +61,7 @@ pub fn run(config: &Config) -> ExitCode {
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(stop_on_signal(signals, stop, health.clone()));
         let collecting = tokio::spawn(collector.run(stopped.clone()));
+        memory::forget_start();
         health.enter(Phase::Running);
         let reserve = CLOSING_RESERVE.min(config.shutdown_timeout / 4);
         let drained = pipeline.run(stopped.clone(), config.shutdown_timeout - reserve).await;
