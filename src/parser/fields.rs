@@ -6,7 +6,6 @@
 
 use super::app_time;
 use super::encode::{Str, escape};
-use super::formats::cut::find;
 use super::json::{Member, Value};
 use super::level::Level;
 use super::quoted;
@@ -186,7 +185,7 @@ impl Fields {
     pub(crate) fn keep_doubled(&mut self, inner: &[u8]) -> Str<'static> {
         let start = self.kept.len();
         let mut rest = inner;
-        while let Some(at) = find(rest, b"\"\"") {
+        while let Some(at) = memchr::memmem::find(rest, b"\"\"") {
             self.kept.extend_from_slice(&rest[..=at]);
             rest = &rest[at + 2..];
         }

@@ -367,7 +367,7 @@ mod tests {
             let string = serde_json::to_string(&text).unwrap();
             let mut buffer = Buffer::default();
             let inner = &string.as_bytes()[1..string.len() - 1];
-            let (place, _) = unescape(inner, false, &mut buffer).unwrap();
+            let (place, _) = unescape(inner, true, &mut buffer).unwrap();
             let mut quotes = std::mem::take(&mut buffer.quotes);
             let decoded = place.of(inner, &buffer);
             prop_assert_eq!(decoded, text.as_bytes());

@@ -275,7 +275,7 @@ impl Group {
         now.saturating_sub(self.last_time) > self.pause() || now.saturating_sub(began) > MULTILINE_AGE
     }
 
-    /// When it is over though nothing has come: later than any line that it waits for could be read.
+    /// When it is over though nothing has come: later than any line that it waits for is read, unless the daemon or we are held up.
     pub(crate) fn due(&self) -> Instant {
         self.last_read + 2 * self.pause()
     }

@@ -1,7 +1,7 @@
 //! Small cuts of text that several formats make.
 
 use crate::parser::level::{self, Level};
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 /// What is before and behind the first `at`.
 #[inline]
@@ -16,14 +16,19 @@ pub(crate) fn split(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 pub(crate) fn find<const N: usize>(text: &[u8], needle: &[u8; N]) -> Option<usize> {
     let rare = needle.iter().position(|byte| *byte != b' ').unwrap_or(0);
     let mut from = rare;
-    loop {
+    for _ in 0..TRIES {
         let hit = from + memchr(needle[rare], text.get(from..)?)?;
         if text[hit - rare..].first_chunk() == Some(needle) {
             return Some(hit - rare);
         }
         from = hit + 1;
     }
+    let rest = from - rare;
+    memmem::find(text.get(rest..)?, needle).map(|at| rest + at)
 }
+
+/// Wrong hits after which a search is prepared after all.
+const TRIES: usize = 16;
 
 /// The text in the brackets at the front, and what is behind them.
 #[inline]
@@ -71,12 +76,11 @@ pub(crate) fn has_shape<const N: usize>(text: &[u8], shape: &[u8; N]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use memchr::memmem;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
-        fn finds_what_memmem_finds(text in "[ :\"a-]{0,40}") {
+        fn finds_what_memmem_finds(text in "[ :\"a-]{0,40}|[:\"-]{0,40} - \"[: ]{0,9}") {
             let text = text.as_bytes();
             prop_assert_eq!(find(text, b": "), memmem::find(text, b": "));
             prop_assert_eq!(find(text, b" - \""), memmem::find(text, b" - \""));
