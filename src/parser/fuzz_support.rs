@@ -284,6 +284,9 @@ fn forms_of_time(time: &str) -> String {
         " {} UTC GMT 0000 00 Z z t T Etc Sun Mon Tue Wed Thu Fri Sat ",
         time.replace(['-', ':', 'T', 'Z', '.'], " ")
     );
+    // The zone may stand at the digits, as in `13:00:00.1234UTC`.
+    let last = time.trim_end_matches('Z').rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    out.push_str(&format!(" {last}UTC {last}GMT "));
     let part = |from: usize, len: usize| time.get(from..from + len).and_then(|part| part.parse::<usize>().ok());
     if let Some(month) = part(5, 2).and_then(|month| MONTHS.get(month.wrapping_sub(1))) {
         out.push_str(month);
