@@ -235,7 +235,10 @@ const SILENT: &str = " http client server request upstream host referrer login s
     fields target db dbname database user app application application_name state_code line_num ps rt uct uht urt rid us ua cs \
     xff l t date renderedmessage e 09 nil nest req res remote_ip remoteip clientip bytes_out bytes_sent request_method \
     request_uri requestmethod requestpath requestprotocol clienthost downstreamcontentsize downstreamstatus mt \
-    xff error_severity body_bytes_sent http_user_agent time_local route priority short_message loglevel remoteaddr remote_host ";
+    xff error_severity body_bytes_sent http_user_agent time_local route priority short_message loglevel remoteaddr remote_host \
+    body client_addr client_ip content_length contentlength full http_method http_status httpmethod httprequest \
+    httpstatus ip_address original remote_address remoteaddress request_path requesturl response response_size \
+    severity_number severitynumber time_iso8601 trace traceparent ";
 
 /// All keys and values of a record in one text, and what can be derived from them.
 fn texts(record: &serde_json::Map<String, Value>) -> String {
