@@ -28,7 +28,7 @@ pub const MESSAGE_PAUSE: Duration = Duration::from_millis(1);
 pub const MESSAGE_LINES: u8 = 64;
 /// The same within a report of PostgreSQL's, whose lines are written at once: an error, which has more lines nearly always, and
 /// any other, of which each waits twice as long in silence. ADR 6 has the measurement.
-pub const REPORT_PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_micros(1500)];
+pub const REPORT_PAUSES: [Duration; 2] = [Duration::from_millis(3), Duration::from_micros(1500)];
 /// From the first line of a group to the last.
 pub const MULTILINE_AGE: Duration = Duration::from_secs(2);
 /// Messages in a group of lines; the next one begins another.
