@@ -12,7 +12,7 @@ use super::access::{address_of, request_parts};
 use super::cut::{bracketed, capital_level, find, has_shape, is_number, split, word};
 use super::pairs::{self, Bare};
 use super::plain;
-use super::slots::{Slots, is_method, natural};
+use super::slots::{Slots, exact, is_method};
 use super::{Format, Scratch};
 use crate::parser::app_time;
 use crate::parser::encode::{Draft, Str};
@@ -204,7 +204,7 @@ fn chi(message: &[u8]) -> Option<Draft<'_>> {
     let (peer, rest) = word(&inner[end + 7..]);
     let (status, rest) = word(rest.strip_prefix(b"- ")?);
     let (size, rest) = word(rest);
-    let status_code = u16::try_from(natural(status).filter(|_| status.len() == 3)?).ok()?;
+    let status_code = u16::try_from(exact(status).filter(|_| status.len() == 3)?).ok()?;
     rest.strip_prefix(b"in ")?;
     let host = memchr::memrchr(b':', peer).filter(|at| is_number(&peer[at + 1..])).map_or(peer, |at| &peer[..at]);
     let host = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
@@ -212,7 +212,7 @@ fn chi(message: &[u8]) -> Option<Draft<'_>> {
     let mut draft = Draft::new(Format::Go.service_type(), "structured", Str::EMPTY);
     (draft.method, draft.path) = (Some(Str::Raw(method)), Some(Str::Raw(path)));
     draft.ip_address = is_address.then_some(Str::Raw(host));
-    (draft.status_code, draft.response_size) = (Some(status_code), size.strip_suffix(b"B").and_then(natural));
+    (draft.status_code, draft.response_size) = (Some(status_code), size.strip_suffix(b"B").and_then(exact));
     Some(draft)
 }
 
@@ -228,7 +228,7 @@ pub(crate) fn gin<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> 
     if !has_shape(rest, b"dddd/dd/dd - dd:dd:dd | ddd |") {
         return None;
     }
-    let status = natural(&rest[24..27]).and_then(|status| u16::try_from(status).ok())?;
+    let status = exact(&rest[24..27]).and_then(|status| u16::try_from(status).ok())?;
     let (duration, behind) = split(&rest[29..], b'|')?;
     let (address, behind) = split(behind, b'|')?;
     let (method, path) = split(behind.trim_ascii_start(), b' ')?;

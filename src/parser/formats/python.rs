@@ -18,7 +18,7 @@
 use super::access::{self, peer_of};
 use super::cut::{bracketed, find, has_shape, is_name, is_number, split};
 use super::pairs::{self, Bare};
-use super::slots::{Slots, natural};
+use super::slots::{Slots, exact};
 use super::{Format, Scratch};
 use crate::parser::app_time;
 use crate::parser::encode::{Draft, Str};
@@ -85,8 +85,8 @@ pub(crate) fn django_access<'a>(text: &'a [u8], fields: &mut Fields) -> Option<D
     let rest = rest.strip_prefix(b" \"")?;
     let end = memchr::memmem::rfind(rest, b"\" ")?;
     let (request, (status, size)) = (&rest[..end], split(&rest[end + 2..], b' ')?);
-    let number = natural(status).filter(|_| status.len() == 3)?;
-    if !has_shape(time, b"dd/") || !app_time::is_time(time) || natural(size).is_none() {
+    let number = exact(status).filter(|_| status.len() == 3)?;
+    if !has_shape(time, b"dd/") || !app_time::is_time(time) || exact(size).is_none() {
         return None;
     }
     fields.app_time(time);
@@ -95,7 +95,7 @@ pub(crate) fn django_access<'a>(text: &'a [u8], fields: &mut Fields) -> Option<D
     draft.message_tail = status;
     draft.status_code = u16::try_from(number).ok();
     draft.level = draft.status_code.map(Level::of_status);
-    draft.response_size = natural(size);
+    draft.response_size = exact(size);
     access::request_of(request, false, &mut draft, fields);
     Some(draft)
 }
@@ -107,7 +107,7 @@ fn uvicorn_access<'a>(text: &'a [u8], fields: &mut Fields) -> Option<Draft<'a>> 
     let end = memchr::memmem::rfind(rest, b"\" ")?;
     let (request, status) = (&rest[..end], &rest[end + 2..]);
     let (status, reason) = split(status, b' ').unwrap_or((status, b""));
-    let number = natural(status).filter(|_| status.len() == 3)?;
+    let number = exact(status).filter(|_| status.len() == 3)?;
     if peer.contains(&b' ') {
         return None;
     }

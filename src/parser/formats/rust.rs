@@ -13,7 +13,7 @@
 
 use super::cut::{bracketed, find, is_name, is_number, split, word};
 use super::pairs::{self, Bare};
-use super::slots::{Slots, natural};
+use super::slots::{Slots, exact};
 use super::{Format, Scratch, access};
 use crate::parser::app_time;
 use crate::parser::encode::{Draft, Str};
@@ -109,12 +109,12 @@ fn actix(message: &[u8]) -> Option<Draft<'_>> {
     let (method, path, _) = access::request_parts(&rest[..end])?;
     let (status, rest) = word(&rest[end + 2..]);
     let (size, rest) = word(rest);
-    let status = natural(status).filter(|_| status.len() == 3)?;
+    let status = exact(status).filter(|_| status.len() == 3)?;
     let address = std::str::from_utf8(address).ok().filter(|text| text.parse::<std::net::IpAddr>().is_ok())?;
     let mut draft = Draft::new(Format::Rust.service_type(), "structured", Str::EMPTY);
     (draft.method, draft.path) = (Some(Str::Raw(method)), Some(Str::Raw(path)));
     draft.ip_address = Some(Str::Raw(address.as_bytes()));
-    (draft.status_code, draft.response_size) = (u16::try_from(status).ok(), natural(size));
+    (draft.status_code, draft.response_size) = (u16::try_from(status).ok(), exact(size));
     let agent = access::quoted(rest).and_then(|(_, rest)| access::quoted(rest.strip_prefix(b" ")?));
     draft.user_agent = agent.map(|(agent, _)| agent).filter(|agent| *agent != b"-").map(Str::Raw);
     Some(draft)
