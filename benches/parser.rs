@@ -323,16 +323,9 @@ const POSTGRES: &str = concat!(
 );
 fn source() -> Arc<Source> {
     let container = Container {
-        id: "0123456789abcdef".repeat(4),
         name: "shop-api-1".into(),
-        service: "api".into(),
         group: Some("shop".into()),
-        format: None,
-        multiline: None,
-        steering: Default::default(),
-        tty: false,
-        log_driver: "json-file".into(),
-        max_size: None,
+        ..Container::new(&"0123456789abcdef".repeat(4), "api")
     };
     Arc::new(Source { container: Arc::new(container), generation: Generation(7) })
 }

@@ -29,18 +29,7 @@ fn check(item: &Item, expected: u64) -> u32 {
 }
 
 fn benches(c: &mut Criterion) {
-    let container = Arc::new(Container {
-        id: "c".repeat(64),
-        name: "bench".into(),
-        service: "bench".into(),
-        group: None,
-        format: None,
-        multiline: None,
-        steering: Default::default(),
-        tty: false,
-        log_driver: "json-file".into(),
-        max_size: None,
-    });
+    let container = Arc::new(Container::new(&"c".repeat(64), "bench"));
     let source = Arc::new(Source { container, generation: Generation(1) });
     let data = bytes::Bytes::from(vec![b'\n'; LINES as usize * 256]);
     let mut group = c.benchmark_group("queue");

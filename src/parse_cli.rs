@@ -8,7 +8,7 @@ use crate::parser::formats::Format;
 use crate::parser::look::{self, Note};
 use crate::parser::{Bounds, Parser, Progress, Records, Settings};
 use crate::position::{Generation, Range};
-use crate::source::{Container, Source, Steering};
+use crate::source::{Container, Source};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
@@ -143,16 +143,8 @@ const TEXTS: usize = 64;
 impl<W: Write> Show<W> {
     fn new(settings: Settings, service: Option<String>, json: bool, colour: bool, out: W) -> Self {
         let container = Container {
-            id: "0".repeat(64),
-            name: "stdin".to_owned(),
             service: service.unwrap_or_else(|| "stdin".to_owned()),
-            group: None,
-            format: None,
-            multiline: None,
-            steering: Steering::default(),
-            tty: false,
-            log_driver: "json-file".to_owned(),
-            max_size: None,
+            ..Container::new(&"0".repeat(64), "stdin")
         };
         let mapped = settings.mappings.iter().find(|(service, _)| *service == container.service);
         let asked = mapped.map(|(_, format)| *format).or(settings.format);

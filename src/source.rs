@@ -30,6 +30,24 @@ pub struct Container {
     pub max_size: Option<String>,
 }
 
+impl Container {
+    /// One of which nothing is known but its id and its name, and that Docker keeps its log in a file.
+    pub fn new(id: &str, name: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            service: name.to_owned(),
+            group: None,
+            format: None,
+            multiline: None,
+            steering: Steering::default(),
+            tty: false,
+            log_driver: "json-file".to_owned(),
+            max_size: None,
+        }
+    }
+}
+
 /// Labels that say what is done with records before they are sent, as written; `docs/configuration.md`, "Processing".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Steering {

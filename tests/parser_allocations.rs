@@ -88,18 +88,7 @@ fn few_allocations_a_held_line() {
 
 /// Allocations of the third time that a parser reads these lines.
 fn steady(lines: &[&str]) -> usize {
-    let container = Container {
-        id: "ab".repeat(32),
-        name: "n".into(),
-        service: "s".into(),
-        group: None,
-        format: None,
-        multiline: None,
-        steering: Default::default(),
-        tty: false,
-        log_driver: "json-file".into(),
-        max_size: None,
-    };
+    let container = Container { name: "n".into(), ..Container::new(&"ab".repeat(32), "s") };
     let source = Arc::new(Source { container: Arc::new(container), generation: Generation(1) });
     let settings = Settings::default();
     let mut parser = Parser::new(settings, &Metrics::new());

@@ -174,18 +174,7 @@ mod tests {
     use std::time::Instant;
 
     fn chunk(lines: u32, bytes: usize, number: u64) -> Item {
-        let container = Container {
-            id: "c".into(),
-            name: "n".into(),
-            service: "s".into(),
-            group: None,
-            format: None,
-            multiline: None,
-            steering: Default::default(),
-            tty: false,
-            log_driver: "json-file".into(),
-            max_size: None,
-        };
+        let container = Container { name: "n".into(), ..Container::new("c", "s") };
         Item::Chunk(Chunk {
             source: Arc::new(Source { container: Arc::new(container), generation: Generation(1) }),
             data: vec![b'\n'; bytes].into(),

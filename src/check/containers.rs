@@ -112,16 +112,10 @@ mod tests {
 
     fn found(driver: &str, max_size: Option<&str>, log: Result<LogAccess, String>) -> Surveyed {
         let container = Container {
-            id: "0123456789abcdef".repeat(4),
             name: "shop-api-1".into(),
-            service: "api".into(),
-            group: None,
-            format: None,
-            multiline: None,
-            steering: Default::default(),
-            tty: false,
             log_driver: driver.into(),
             max_size: max_size.map(str::to_owned),
+            ..Container::new(&"0123456789abcdef".repeat(4), "api")
         };
         Surveyed { container: Arc::new(container), in_directory: true, in_api: false, log }
     }

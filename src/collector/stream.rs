@@ -437,18 +437,7 @@ mod tests {
             let (sender, items) = queue::queue(1000, 1 << 20);
             let (stop, stopped) = watch::channel(false);
             let (again, metrics) = (Arc::new(Notify::new()), Metrics::new());
-            let container = Container {
-                id: ID.into(),
-                name: "web".into(),
-                service: "web".into(),
-                group: None,
-                format: None,
-                multiline: None,
-                steering: Default::default(),
-                tty,
-                log_driver: "local".into(),
-                max_size: None,
-            };
+            let container = Container { tty, log_driver: "local".into(), ..Container::new(ID, "web") };
             let follow = Follow {
                 api: Api::Unix(daemon.socket.clone()),
                 source: source(Arc::new(container)),

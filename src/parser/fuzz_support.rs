@@ -324,18 +324,7 @@ fn forms_of_time(time: &str) -> String {
 }
 
 fn container() -> Container {
-    Container {
-        id: "a".repeat(64),
-        name: "a".into(),
-        service: "a".into(),
-        group: None,
-        format: None,
-        multiline: None,
-        steering: Default::default(),
-        tty: false,
-        log_driver: "json-file".into(),
-        max_size: None,
-    }
+    Container::new(&"a".repeat(64), "a")
 }
 
 #[cfg(test)]

@@ -144,21 +144,7 @@ impl Bench {
 
     fn records_for(&mut self, container: u8) -> &mut Records {
         let SourceKey { container: id, generation } = key(container);
-        let name = "app".to_owned();
-        let (service, log_driver) = (name.clone(), "json-file".into());
-        let container_of = Container {
-            id,
-            name,
-            service,
-            group: None,
-            format: None,
-            multiline: None,
-            steering: Default::default(),
-            tty: false,
-            log_driver,
-            max_size: None,
-        };
-        let source = Arc::new(Source { container: container_of.into(), generation });
+        let source = Arc::new(Source { container: Container::new(&id, "app").into(), generation });
         self.sender.records_for(&source)
     }
 

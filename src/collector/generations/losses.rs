@@ -236,18 +236,7 @@ mod tests {
     use std::path::Path;
 
     fn generations(dir: &Path, log: &Path) -> Generations {
-        let container = Container {
-            id: "c0ffee".into(),
-            name: "api".into(),
-            service: "api".into(),
-            group: None,
-            format: None,
-            multiline: None,
-            steering: Default::default(),
-            tty: false,
-            log_driver: "json-file".into(),
-            max_size: None,
-        };
+        let container = Container::new("c0ffee", "api");
         let (done, watcher) = (Default::default(), Watcher::start().unwrap());
         Generations::new(
             Arc::new(container),

@@ -124,18 +124,7 @@ impl Rig {
 }
 
 fn container() -> Arc<Container> {
-    Arc::new(Container {
-        id: ID.into(),
-        name: "api".into(),
-        service: "api".into(),
-        group: None,
-        format: None,
-        multiline: None,
-        steering: Default::default(),
-        tty: false,
-        log_driver: "json-file".into(),
-        max_size: None,
-    })
+    Arc::new(Container::new(ID, "api"))
 }
 
 fn log_of(dir: &Path) -> PathBuf {

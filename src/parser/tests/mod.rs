@@ -20,16 +20,10 @@ pub(super) const ROOMY: Bounds = Bounds { records: usize::MAX, bytes: usize::MAX
 
 pub(super) fn source(format: Option<&str>) -> Arc<Source> {
     let container = Container {
-        id: "c0ffee".repeat(10) + "beef",
         name: "shop-api-1".into(),
-        service: "api".into(),
         group: Some("shop \"a\"".into()),
         format: format.map(Into::into),
-        multiline: None,
-        steering: Default::default(),
-        tty: false,
-        log_driver: "json-file".into(),
-        max_size: None,
+        ..Container::new(&("c0ffee".repeat(10) + "beef"), "api")
     };
     Arc::new(Source { container: Arc::new(container), generation: Generation(7) })
 }
